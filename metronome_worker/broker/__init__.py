@@ -1,0 +1,1 @@
+"""Redis: names of keys, scripts, leases, connections, the embedded server."""

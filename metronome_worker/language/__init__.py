@@ -1,0 +1,1 @@
+"""Text to checked program: parse, load modules, resolve names, say all that is wrong."""

@@ -1,0 +1,1 @@
+"""The modules that ship with metronome-worker, and the functions behind them."""

@@ -1,0 +1,150 @@
+"""The plan: what a flow becomes before anything runs.  Pure data; the same source gives the same plan in every process.
+
+A flow is cut into *stages*.  Inside a stage nothing crosses Redis: a ``StageGraph`` is a graph of source, select
+and sink nodes, with pipelines inlined, dead nodes pruned and all arguments resolved to values.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+from metronome_worker.language.source import Span
+from metronome_worker.language.syntax import Expression
+
+#: A value of the language: null, bool, integer within 64 bits, float, string, list, record.  Never changed in place.
+Value = Any
+
+
+class Target(Struct, frozen=True, kw_only=True):
+    """The input ``port`` of the node called ``node``."""
+
+    node: str
+    port: str = "in"
+
+
+class SourceNode(Struct, frozen=True, kw_only=True):
+    """Where events of a connector's stream enter.  ``name`` is ``/connector/<alias>``."""
+
+    name: str
+    outlets: dict[str, tuple[Target, ...]]
+
+
+class SelectNode(Struct, frozen=True, kw_only=True):
+    """One ``select``.  ``name`` is ``/pipeline/<alias>/select-<n>``, n counting from 1 in source order.
+
+    ``targets`` get what it selects, in source order; ``errors`` get ``{"error", "event"}`` when the select fails
+    (what the pipeline's ``err`` port is connected to); where ``errors`` is empty, the event becomes a dead letter.
+    """
+
+    name: str
+    target: Expression
+    where: Expression | None
+    having: Expression | None
+    args: Value
+    targets: tuple[Target, ...]
+    errors: tuple[Target, ...]
+    span: Span
+
+
+class SinkNode(Struct, frozen=True, kw_only=True):
+    """Where events leave to a connector.  ``name`` is ``/connector/<alias>``; ports are the connector's inputs."""
+
+    name: str
+
+
+class StageGraph(Struct, frozen=True, kw_only=True):
+    sources: tuple[SourceNode, ...]
+    selects: tuple[SelectNode, ...]
+    sinks: tuple[SinkNode, ...]
+
+
+class ProcessorSettings(Struct, frozen=True, kw_only=True):
+    """A codec, preprocessor or postprocessor: its name and its configuration, as written."""
+
+    name: str
+    config: dict[str, Value] = {}
+
+
+class ConnectorInstance(Struct, frozen=True, kw_only=True):
+    """A connector as created: ``config`` is the kind's own settings struct, already checked."""
+
+    alias: str
+    kind: str
+    config: Any
+    codec: ProcessorSettings | None
+    preprocessors: tuple[ProcessorSettings, ...]
+    postprocessors: tuple[ProcessorSettings, ...]
+    span: Span
+
+    @property
+    def node(self) -> str:
+        return f"/connector/{self.alias}"
+
+
+class Stage(Struct, frozen=True, kw_only=True):
+    """A connected set of instances that one worker runs at a time, in order.
+
+    ``sources`` and ``sinks`` are aliases of connectors, sorted; ``reasons`` says for people why it is exclusive.
+    """
+
+    name: str
+    sources: tuple[str, ...]
+    sinks: tuple[str, ...]
+    graph: StageGraph
+    reasons: tuple[str, ...]
+
+
+class FlowPlan(Struct, frozen=True, kw_only=True):
+    """``connectors`` holds every instance that is used, by alias, in source order."""
+
+    flow: str
+    connectors: dict[str, ConnectorInstance]
+    stages: tuple[Stage, ...]
+
+
+class ConnectorKind(Protocol):
+    """What the plan must know of a kind of connector.  The kinds themselves live in ``connectors/``."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def config_type(self) -> type[Struct]:
+        """The settings, with ``forbid_unknown_fields=True``; what msgspec cannot say is said in ``check``."""
+        ...
+
+    @property
+    def output_ports(self) -> tuple[str, ...]:
+        """Ports that events leave by, the first is the default; empty for a pure sink."""
+        ...
+
+    @property
+    def input_ports(self) -> tuple[str, ...]:
+        """Ports that take events, the first is the default; empty for a pure source."""
+        ...
+
+    @property
+    def is_ordered(self) -> bool:
+        """Whether two stages must not write to one instance of it, as their order would be lost."""
+        ...
+
+    def needs_codec(self, config: Any) -> bool: ...
+
+    def is_source(self, config: Any) -> bool: ...
+
+    def is_sink(self, config: Any) -> bool: ...
+
+    def check(self, config: Any) -> tuple[SettingProblem, ...]:
+        """What is wrong, or doubtful, in a decoded ``config``.  Pure."""
+        ...
+
+
+class SettingProblem(Struct, frozen=True, kw_only=True):
+    """``path`` names the setting below ``config``, as in ``("interval",)``."""
+
+    path: tuple[str, ...]
+    message: str
+    hint: str = ""
+    is_warning: bool = False

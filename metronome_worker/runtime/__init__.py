@@ -1,0 +1,1 @@
+"""Compiled expressions and stages: values in, effects out."""

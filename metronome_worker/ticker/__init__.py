@@ -1,0 +1,1 @@
+"""The role that publishes each due tick once."""

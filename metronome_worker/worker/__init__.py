@@ -1,0 +1,1 @@
+"""The role that runs stages and commits what they do."""
