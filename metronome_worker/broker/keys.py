@@ -1,0 +1,71 @@
+"""The names of all keys in Redis, made here and nowhere else.
+
+Every key of a flow holds the hash tag ``{flow}``: they share one slot, so each script is atomic on a cluster too.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+DEFAULT_NAMESPACE = "metronome"
+
+
+def flow_index(namespace: str = DEFAULT_NAMESPACE) -> str:
+    """Hash: flow to revision.  The only key without a tag; an index for people, never the truth."""
+    return f"{namespace}:flows"
+
+
+class FlowKeys(Struct, frozen=True):
+    """The keys of one flow in one namespace."""
+
+    flow_name: str
+    namespace: str = DEFAULT_NAMESPACE
+
+    def _key(self, *parts: str) -> str:
+        return ":".join((self.namespace, "{" + self.flow_name + "}", *parts))
+
+    @property
+    def flow(self) -> str:
+        """Hash: revision, digest, status, run, deployed_at, bundle."""
+        return self._key("flow")
+
+    def schedule(self, connector: str) -> str:
+        """Hash: kind, settings, anchor, next due, published, skipped."""
+        return self._key("schedule", connector)
+
+    def events(self, connector: str) -> str:
+        """Stream: what a source emitted."""
+        return self._key("events", connector)
+
+    def lease(self, name: str) -> str:
+        """String with TTL: ``<epoch> <holder>``; ``name`` is ``ticker``, a stage, or a source."""
+        return self._key("lease", name)
+
+    @property
+    def epoch(self) -> str:
+        """Counter: the fencing token of all leases of the flow."""
+        return self._key("epoch")
+
+    def state(self, owner: str) -> str:
+        """Hash: positions and node states of a stage, or the cursor of a source."""
+        return self._key("state", owner)
+
+    @property
+    def exit(self) -> str:
+        """Stream: exit requests, the barrier, who has drained, the end."""
+        return self._key("exit")
+
+    @property
+    def dead(self) -> str:
+        """Stream: dead letters."""
+        return self._key("dead")
+
+    @property
+    def members(self) -> str:
+        """Hash: one field per live process."""
+        return self._key("members")
+
+    @property
+    def released(self) -> str:
+        """Channel of publish/subscribe: the name of a lease that was just released."""
+        return self._key("released")

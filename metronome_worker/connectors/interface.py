@@ -1,0 +1,77 @@
+"""What a connector does when it runs.  (What the plan must know of it is ``plan.model.ConnectorKind``.)
+
+Writers and readers know nothing of leases and epochs.  A stage hands a writer its outputs *before* the commit; what
+the writer returns is committed together with the stage's position, in one script.  So after a crash a writer is
+opened with the last state that was committed, and must go back to it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from metronome_worker.runtime.effects import Output
+
+#: What a writer or reader wants to find again after a crash; JSON, readable for people.
+NodeState = dict[str, Any]
+
+
+class Command(Struct, frozen=True):
+    """One Redis command that the commit applies: ``name key args…``; the key must be one of the flow's keys."""
+
+    name: str
+    key: str
+    args: tuple[str | bytes | int, ...]
+
+
+class Written(Struct, frozen=True, kw_only=True):
+    """What the commit must hold: the writer's new state (None: unchanged) and commands (in order)."""
+
+    state: NodeState | None = None
+    commands: tuple[Command, ...] = ()
+
+
+class SinkWriter(Protocol):
+    async def open(self, committed: NodeState | None) -> NodeState | None:
+        """Take over: undo what was written after ``committed`` (None: nothing was ever committed in this run).
+
+        Returns a state that must be committed before the first ``write``, or None if nothing needs to be.
+        Raises ``OperatorError`` when the environment refuses.
+        """
+        ...
+
+    async def write(self, outputs: Mapping[str, Sequence[Output]]) -> Written:
+        """Put out a batch, by input port.  All of it has left this process when this returns.
+
+        Raises ``OperatorError`` when the environment refuses (a full disk).
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of resources.  Never raises, never blocks for long."""
+        ...
+
+
+class SourceBatch(Struct, frozen=True, kw_only=True):
+    """Events a source read: JSON values with metadata; ``cursor`` is where to go on, committed with them."""
+
+    events: tuple[tuple[bytes, bytes | None], ...]
+    cursor: NodeState
+
+
+class SourceReader(Protocol):
+    """A source that reads from outside (a file, standard input); ticks come from the ticker instead."""
+
+    async def open(self, cursor: NodeState | None) -> None:
+        """Go on behind ``cursor`` (None: from the beginning)."""
+        ...
+
+    async def read(self) -> SourceBatch | None:
+        """The next events, waiting for them if need be; None when there will never be more."""
+        ...
+
+    async def close(self) -> None: ...
