@@ -15,6 +15,15 @@ def flow_index(namespace: str = DEFAULT_NAMESPACE) -> str:
     return f"{namespace}:flows"
 
 
+#: The lease of whoever publishes a flow's ticks.
+TICKER = "ticker"
+
+
+def source_owner(connector: str) -> str:
+    """The name under which a source that reads from outside holds its lease and state; no stage has a colon."""
+    return f"source:{connector}"
+
+
 class FlowKeys(Struct, frozen=True):
     """The keys of one flow in one namespace."""
 
@@ -30,7 +39,7 @@ class FlowKeys(Struct, frozen=True):
         return self._key("flow")
 
     def schedule(self, connector: str) -> str:
-        """Hash: kind, settings, anchor, next due, published, skipped."""
+        """Hash: kind, settings, anchor, next due (both ms), published, skipped, and the gap skipped last."""
         return self._key("schedule", connector)
 
     def events(self, connector: str) -> str:
@@ -49,6 +58,10 @@ class FlowKeys(Struct, frozen=True):
     def state(self, owner: str) -> str:
         """Hash: positions and node states of a stage, or the cursor of a source."""
         return self._key("state", owner)
+
+    def source_state(self, connector: str) -> str:
+        """Hash: the cursor of a source that reads from outside."""
+        return self.state(source_owner(connector))
 
     @property
     def exit(self) -> str:

@@ -11,21 +11,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Struct
 
+from metronome_worker.broker.commits import Command
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from metronome_worker.runtime.effects import Output
 
+__all__ = ["Command", "NodeState", "SinkWriter", "SourceBatch", "SourceReader", "Written"]
+
 #: What a writer or reader wants to find again after a crash; JSON, readable for people.
 NodeState = dict[str, Any]
-
-
-class Command(Struct, frozen=True):
-    """One Redis command that the commit applies: ``name key args…``; the key must be one of the flow's keys."""
-
-    name: str
-    key: str
-    args: tuple[str | bytes | int, ...]
 
 
 class Written(Struct, frozen=True, kw_only=True):

@@ -142,9 +142,13 @@ class ConnectorKind(Protocol):
 
 
 class SettingProblem(Struct, frozen=True, kw_only=True):
-    """``path`` names the setting below ``config``, as in ``("interval",)``."""
+    """``path`` names the setting below ``config``, as in ``("interval",)``.
+
+    With ``is_unknown`` it is the name that is wrong, not its value, and people are shown the name.
+    """
 
     path: tuple[str, ...]
     message: str
     hint: str = ""
     is_warning: bool = False
+    is_unknown: bool = False

@@ -1,0 +1,176 @@
+"""The state of a stage in Redis, and the commit that moves it on."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec import Struct
+
+from metronome_worker.broker.scripts import run_script
+from metronome_worker.errors import FencedError, OperatorError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from redis.asyncio import Redis
+
+    from metronome_worker.broker.keys import FlowKeys
+    from metronome_worker.broker.leases import Lease
+    from metronome_worker.broker.scripts import Argument
+
+_POSITION, _READ, _NODE = "events:", "read:", "/"
+
+
+class StageState(Struct, frozen=True, kw_only=True):
+    """What is committed of a stage.
+
+    ``commits``: how many commits were made in this run.  ``positions``: source to the ID of the last entry that is
+    done.  ``read``: source to how many entries of its stream were ever done.  ``nodes``: node name to its state.
+    """
+
+    commits: int = 0
+    positions: dict[str, str] = {}
+    read: dict[str, int] = {}
+    nodes: dict[str, Any] = {}
+
+
+class Command(Struct, frozen=True):
+    """One Redis command that a commit applies: ``name key args…``; the key must be one of the flow's keys."""
+
+    name: str
+    key: str
+    args: tuple[Argument, ...]
+
+
+class Outcome(Enum):
+    """What ``commit_batch.lua`` and ``publish_events.lua`` answer."""
+
+    COMMITTED = "committed"
+    FENCED = "fenced"
+    STOPPED = "stopped"
+    MOVED = "moved"
+    FULL = "full"
+    DAMAGED = "damaged"
+
+
+#: What the keys hold that commands write to; a commit is refused whole when a key holds something else.
+_TYPES = {"XADD": "stream", "XGROUP": "stream", "HSET": "hash", "HDEL": "hash"}
+
+
+async def load_state(client: Redis, key: str) -> StageState:
+    """Read a state hash.  Raises ``OperatorError`` when it is damaged: going on would lose or repeat events."""
+    fields: dict[bytes, bytes] = await client.hgetall(key)  # type: ignore[misc]
+    try:
+        return _parse_state({name.decode(): value for name, value in fields.items()})
+    except (ValueError, msgspec.DecodeError) as error:
+        raise OperatorError(
+            "the state of a stage is damaged:",
+            value=key,
+            reason=str(error),
+            advice=f"look at it with `redis-cli HGETALL '{key}'`; put the field right, or end the run and start a new one",
+        ) from error
+
+
+def _parse_state(fields: Mapping[str, bytes]) -> StageState:
+    positions, read, nodes = {}, {}, {}
+    for name, value in fields.items():
+        if name.startswith(_POSITION):
+            positions[name.removeprefix(_POSITION)] = value.decode()
+        elif name.startswith(_READ):
+            read[name.removeprefix(_READ)] = int(value)
+        elif name.startswith(_NODE) or name == "cursor":
+            nodes[name] = msgspec.json.decode(value)
+    return StageState(commits=int(fields.get("commits", 0)), positions=positions, read=read, nodes=nodes)
+
+
+def state_fields(
+    positions: Mapping[str, str], read: Mapping[str, int], nodes: Mapping[str, Any]
+) -> list[str | bytes]:
+    """What changes in the hash: field, value, field, value…  Values are readable for people."""
+    fields: list[str | bytes] = []
+    for source, position in positions.items():
+        fields += [_POSITION + source, position]
+    for source, count in read.items():
+        fields += [_READ + source, str(count)]
+    for node, state in nodes.items():
+        fields += [node, msgspec.json.encode(state)]
+    return fields
+
+
+async def commit_batch(
+    client: Redis,
+    keys: FlowKeys,
+    lease: Lease,
+    token: str,
+    commits: int,
+    fields: Sequence[str | bytes],
+    commands: Sequence[Command],
+) -> int:
+    """Apply fields and commands whole, once (``commit_batch.lua``); returns the new number of commits.
+
+    ``token`` is ``FlowRecord.token``; ``commits`` the number that the owner knows of.  Safe to repeat as it is.
+    Raises ``FencedError`` when the stage is another's now, ``OperatorError`` when a key holds what it should not.
+    """
+    names = [keys.lease(lease.name), keys.flow, keys.state(lease.name)]
+    index: dict[str, int] = {}
+    types: list[str] = []
+    args: list[Argument] = []
+    for command in commands:
+        if command.key not in index:
+            names.append(command.key)
+            index[command.key] = len(names)
+            types.append(_TYPES[command.name.split(" ")[0]])
+        args += [command.name, index[command.key], len(command.args), *command.args]
+    head: list[Argument] = [lease.value, token, commits, " ".join(types), len(fields) // 2]
+    reply = await run_script(client, "commit_batch", names, [*head, *fields, *args])
+    return _settled(reply, names[2])
+
+
+def _settled(reply: list[bytes], state_key: str) -> int:
+    match Outcome(reply[0].decode()):
+        case Outcome.COMMITTED:
+            return int(reply[1])
+        case Outcome.DAMAGED:
+            raise OperatorError(
+                "a key holds something of another type:",
+                value=reply[1].decode(),
+                advice="somebody else writes under this name; look at it with `redis-cli TYPE`, rename it or delete it",
+            )
+        case outcome:
+            raise FencedError(f"a commit to {state_key} was refused ({outcome.value})")
+
+
+async def publish_events(
+    client: Redis,
+    keys: FlowKeys,
+    lease: Lease,
+    token: str,
+    commits: int,
+    source: str,
+    cursor: Any,
+    events: Sequence[tuple[bytes, bytes | None]],
+    cap: int,
+) -> int | None:
+    """Publish what a source read, with its cursor (``publish_events.lua``); returns the new number of commits.
+
+    None when the stream holds ``cap`` entries: try again later.  Raises ``FencedError`` as ``commit_batch`` does.
+    """
+    names = [keys.lease(lease.name), keys.flow, keys.source_state(source), keys.events(source)]
+    args: list[Argument] = [lease.value, token, commits, msgspec.json.encode(cursor), cap]
+    for data, meta in events:
+        args += [data, meta or b""]
+    reply = await run_script(client, "publish_events", names, args)
+    if reply[0] == b"full":
+        return None
+    return _settled(reply, names[2])
+
+
+async def trim_stream(
+    client: Redis, keys: FlowKeys, lease: Lease, source: str, keep: int, keep_ms: int
+) -> int:
+    """Remove committed entries beyond the tail that people may want to see (``trim_stream.lua``)."""
+    names = [keys.lease(lease.name), keys.state(lease.name), keys.events(source)]
+    removed: int = await run_script(client, "trim_stream", names, [lease.value, source, keep, keep_ms])
+    return removed

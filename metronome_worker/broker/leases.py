@@ -1,0 +1,157 @@
+"""Leases: who works.  What is true is decided by the scripts, which refuse an epoch that is not the lease's.
+
+A lease is a key with a TTL that holds ``<epoch> <holder>``.  Its holder trusts it until *the moment the last renewal
+was sent* + TTL − margin, on a clock that counts through suspend, and stops by itself when that passes.  Stopping is
+for liveness alone: a holder that wakes up too late finds every write refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, TypeVar
+
+from msgspec import Struct
+from redis.exceptions import RedisError
+
+from metronome_worker.broker.connection import is_outage
+from metronome_worker.broker.scripts import run_script
+from metronome_worker.clock import NS_PER_MS, NS_PER_S
+from metronome_worker.errors import FencedError
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from random import Random
+
+    from redis.asyncio import Redis
+
+    from metronome_worker.broker.keys import FlowKeys
+    from metronome_worker.clock import Clock
+
+T = TypeVar("T")
+
+#: Renewals per TTL: two may fail before the lease lapses.
+_RENEWALS_PER_TTL = 3
+
+
+class Lease(Struct, frozen=True):
+    """A lease that was acquired: ``value`` is what the key holds, ``"<epoch> <holder>"``."""
+
+    name: str
+    epoch: int
+    value: str
+    acquired_ns: int
+
+
+class Held(Struct, frozen=True):
+    """The lease is another's, for at most ``wait_ms`` more unless it is renewed."""
+
+    wait_ms: int
+
+
+class Leases:
+    """Acquires, keeps and releases the leases of one flow for one process."""
+
+    def __init__(self, client: Redis, keys: FlowKeys, clock: Clock, random: Random, ttl_ms: int) -> None:
+        self._client, self._keys, self._clock, self._random = client, keys, clock, random
+        self.ttl_ms = ttl_ms
+        #: Clocks run at slightly different speeds, and a write that starts in time must still arrive in time.
+        self.margin_ms = max(1, ttl_ms // 10)
+
+    def new_holder(self) -> str:
+        """A name for one contender: random, as host names and process IDs repeat."""
+        return f"{self._random.getrandbits(64):016x}"
+
+    async def acquire(self, name: str, holder: str) -> Lease | Held:
+        """Take the lease if nobody holds it.  Each attempt that must not revive an earlier one needs a new holder."""
+        sent_ns = self._clock.now_ns()
+        epoch, left_ms = await run_script(
+            self._client, "acquire_lease", [self._keys.lease(name), self._keys.epoch], [holder, self.ttl_ms]
+        )
+        if not epoch:
+            return Held(left_ms)
+        return Lease(name, epoch, f"{epoch} {holder}", sent_ns)
+
+    async def renew(self, lease: Lease) -> bool:
+        """Hold it for another term; False when it is lost."""
+        renewed = await run_script(
+            self._client, "renew_lease", [self._keys.lease(lease.name)], [lease.value, self.ttl_ms]
+        )
+        return bool(renewed)
+
+    async def release(self, lease: Lease) -> bool:
+        """Give it back and announce that; False when it was lost already."""
+        released = await run_script(
+            self._client,
+            "release_lease",
+            [self._keys.lease(lease.name)],
+            [lease.value, self._keys.released, lease.name],
+        )
+        return bool(released)
+
+    async def keep(self, lease: Lease) -> None:
+        """Renew until cancelled.  Raises ``FencedError`` when the lease is lost or can no longer be trusted."""
+        trusted_until_ns = self._trust(lease.acquired_ns)
+        pause_s = self.ttl_ms / 1000 / _RENEWALS_PER_TTL
+        while True:
+            await self._clock.sleep(min(pause_s, max(0.0, (trusted_until_ns - self._clock.now_ns()) / NS_PER_S)))
+            sent_ns = self._clock.now_ns()
+            if sent_ns >= trusted_until_ns:
+                raise FencedError(f"the lease {lease.name} (epoch {lease.epoch}) ran out before it could be renewed")
+            try:
+                async with asyncio.timeout((trusted_until_ns - sent_ns) / NS_PER_S):
+                    is_ours = await self.renew(lease)
+            except (TimeoutError, RedisError) as error:
+                if isinstance(error, RedisError) and not is_outage(error):
+                    raise
+                pause_s = self.ttl_ms / 1000 / _RENEWALS_PER_TTL / 4
+                continue
+            if not is_ours:
+                raise FencedError(f"the lease {lease.name} (epoch {lease.epoch}) is no longer ours")
+            trusted_until_ns = self._trust(sent_ns)
+            pause_s = self.ttl_ms / 1000 / _RENEWALS_PER_TTL
+
+    def _trust(self, sent_ns: int) -> int:
+        return sent_ns + (self.ttl_ms - self.margin_ms) * NS_PER_MS
+
+    async def work_under(self, lease: Lease, work: Coroutine[None, None, T]) -> T:
+        """Do ``work`` while the lease is kept; cancel it and raise ``FencedError`` as soon as it is lost.
+
+        The lease is released when the work is done or fails, unless it is lost.  Cancelling cancels the work first,
+        then releases, within one TTL.
+        """
+        try:
+            return await self._work_while_kept(lease, work)
+        finally:
+            await self._release_quietly(lease)
+
+    async def _work_while_kept(self, lease: Lease, work: Coroutine[None, None, T]) -> T:
+        try:
+            async with asyncio.TaskGroup() as group:
+                keeper = group.create_task(self.keep(lease))
+                result = await work
+                keeper.cancel()
+            return result
+        except BaseExceptionGroup as failures:
+            raise first_of(failures) from None
+
+    async def _release_quietly(self, lease: Lease) -> None:
+        """Best effort: a lease that is not released lapses by itself."""
+        try:
+            async with asyncio.timeout(self.ttl_ms / 1000):
+                await self.release(lease)
+        except (TimeoutError, RedisError) as error:
+            if isinstance(error, RedisError) and not is_outage(error):
+                raise
+
+
+def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The failure that a group of tasks is about: the first leaf that is not a lost lease, else the first."""
+    leaves = list(_leaves(group))
+    return next((leaf for leaf in leaves if not isinstance(leaf, FencedError)), leaves[0])
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    found: list[BaseException] = []
+    for inner in group.exceptions:
+        found += _leaves(inner) if isinstance(inner, BaseExceptionGroup) else [inner]
+    return found

@@ -1,0 +1,33 @@
+-- Remove what a stage has committed and nobody needs to look at any more.
+--
+-- KEYS[1]  lease: of the stage
+-- KEYS[2]  state: of the stage
+-- KEYS[3]  events
+-- ARGV[1]  value of the lease: "<epoch> <holder>"
+-- ARGV[2]  source: the name of the stream in the state
+-- ARGV[3]  keep: how many committed entries stay at the most
+-- ARGV[4]  keep_ms: how long committed entries stay at the most
+-- RETURNS  how many entries were removed, -1 when another owns the stage
+-- WHY      Never by length alone: what is not committed is not removed, however much that is.
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then
+  return -1
+end
+if redis.call('EXISTS', KEYS[3]) == 0 then
+  return 0
+end
+local state = redis.call('HMGET', KEYS[2], 'events:' .. ARGV[2], 'read:' .. ARGV[2])
+if not state[1] or not state[2] then
+  return 0
+end
+local added = 0
+local info = redis.call('XINFO', 'STREAM', KEYS[3])
+for i = 1, #info, 2 do
+  if info[i] == 'entries-added' then added = info[i + 1] end
+end
+local waiting = math.max(0, added - tonumber(state[2]))
+local removed = redis.call('XTRIM', KEYS[3], 'MAXLEN', '~', string.format('%.0f', waiting + tonumber(ARGV[3])))
+local time = redis.call('TIME')
+local oldest = tonumber(time[1]) * 1000 - tonumber(ARGV[4])
+local committed = tonumber(string.match(state[1], '^%d+'))
+removed = removed + redis.call('XTRIM', KEYS[3], 'MINID', '~', string.format('%.0f', math.max(0, math.min(oldest, committed))))
+return removed

@@ -1,0 +1,41 @@
+-- Stop all sources of a flow, and record where each of its event streams ends.
+--
+-- KEYS[1]   lease: of the ticker
+-- KEYS[2]   flow
+-- KEYS[3]   exit
+-- KEYS[4..] events: of every source
+-- ARGV[1]   value of the lease: "<epoch> <holder>"
+-- ARGV[2]   run: "<run>.<revision>"
+-- ARGV[3]   code that the flow will end with
+-- ARGV[4..] names of the sources, in the order of KEYS
+-- RETURNS   {outcome, barrier}; outcome is "written", "fenced" or "stopped"; barrier is JSON, source to last ID
+-- WHY       From here on no event is published, so what the stages must still do is known and finite.  Once written it
+--           stays: a second call returns the first barrier.
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then
+  return {'fenced'}
+end
+local flow = redis.call('HMGET', KEYS[2], 'run', 'revision', 'status', 'barrier')
+if (flow[1] or '') .. '.' .. (flow[2] or '') ~= ARGV[2] then
+  return {'stopped'}
+end
+if flow[3] == 'leaving' then
+  return {'written', flow[4]}
+end
+if flow[3] ~= 'running' then
+  return {'stopped'}
+end
+local parts = {}
+for i = 4, #KEYS do
+  local last = '0-0'
+  if redis.call('EXISTS', KEYS[i]) == 1 then
+    local info = redis.call('XINFO', 'STREAM', KEYS[i])
+    for j = 1, #info, 2 do
+      if info[j] == 'last-generated-id' then last = info[j + 1] end
+    end
+  end
+  parts[#parts + 1] = cjson.encode(ARGV[i]) .. ':"' .. last .. '"'
+end
+local barrier = '{' .. table.concat(parts, ',') .. '}'
+redis.call('HSET', KEYS[2], 'status', 'leaving', 'barrier', barrier, 'code', ARGV[3])
+redis.call('XADD', KEYS[3], '*', 'barrier', barrier, 'code', ARGV[3], 'epoch', string.match(ARGV[1], '^%d+'))
+return {'written', barrier}

@@ -1,0 +1,168 @@
+"""Writes events to a file, each exactly once.
+
+The length of the file is committed together with the position in the stream, so a new owner knows how much of the
+file counts: it cuts off the rest and writes those events again.  Bytes are written at explicit offsets.  An owner that
+was stopped and wakes up late can therefore only put the same bytes to the same place again.
+
+Nothing is synced to the disk: a crash of the process loses nothing, but after a power loss the file may be shorter
+than what was committed, and then it goes on at its real end, with a log line, and what is missing stays missing.
+
+What is no regular file (a pipe, a terminal, anything below ``/dev`` or ``/proc``) has no length to go back to: there
+each event is written at least once.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+
+from metronome_worker.connectors.descriptors import in_thread, is_regular, write_all
+from metronome_worker.connectors.interface import NodeState, SinkWriter, Written
+from metronome_worker.errors import OperatorError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from metronome_worker.connectors.codecs import OutputEncoder
+    from metronome_worker.runtime.effects import Output
+
+_CLOSED = -1
+_NO_REGULAR_FILES = (Path("/dev"), Path("/proc"))
+
+_log = structlog.get_logger(__name__)
+
+
+class FileWriter(SinkWriter):
+    """State to commit: ``{"path": absolute path, "length": bytes that count}``; None for what is no regular file.
+
+    ``length`` is the offset behind the last byte that this writer put there, where ``overwrite`` goes on.
+    """
+
+    def __init__(self, node: str, path: Path, mode: str, encoder: OutputEncoder) -> None:
+        self._node, self._path, self._mode, self._encoder = node, path, mode, encoder
+        self._descriptor = _CLOSED
+        self._is_stream = False
+        self._length = 0
+
+    async def open(self, committed: NodeState | None) -> NodeState | None:
+        """Take over the file; raises ``OperatorError`` when it cannot be opened or cut.
+
+        Without a committed state of this very path the file starts as its mode says.  The length it starts with is
+        returned, to be committed first: else a crash after the first write could not tell what was there before.
+        """
+        return await in_thread(lambda: self._open(committed))
+
+    async def write(self, outputs: Mapping[str, Sequence[Output]]) -> Written:
+        """Write a batch.  When it fails, and when it is cancelled, the committed length still tells what counts."""
+        data = self._encoder.encode_batch([value for value, _, _ in outputs.get("in", ())])
+        if not data:
+            return Written()
+        if self._is_stream:
+            await self._write_stream(data)
+            return Written()
+        await in_thread(lambda: self._write_at_end(data))
+        return Written(state=self._state())
+
+    async def close(self) -> None:
+        if self._descriptor != _CLOSED:
+            os.close(self._descriptor)
+            self._descriptor = _CLOSED
+
+    def _state(self) -> NodeState:
+        return {"path": str(self._path), "length": self._length}
+
+    def _open(self, committed: NodeState | None) -> NodeState | None:
+        try:
+            self._descriptor = self._open_descriptor()
+            if self._is_stream:
+                return None
+            if committed is not None and committed.get("path") == str(self._path):
+                self._resume(int(committed["length"]))
+            else:
+                self._start()
+        except OSError as error:
+            if self._descriptor != _CLOSED:
+                os.close(self._descriptor)
+                self._descriptor = _CLOSED
+            raise self._refusal("cannot open", error, "check that the folder exists and may be written") from error
+        return None if committed == self._state() else self._state()
+
+    def _open_descriptor(self) -> int:
+        """Non-blocking, which regular files ignore, so that a pipe nobody reads is refused and not waited for."""
+        self._is_stream = any(self._path.is_relative_to(folder) for folder in _NO_REGULAR_FILES)
+        flags = os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | (os.O_APPEND if self._is_stream else os.O_CREAT)
+        descriptor = os.open(self._path, flags, 0o666)
+        self._is_stream = self._is_stream or not is_regular(descriptor)
+        if not self._is_stream:
+            fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) & ~os.O_NONBLOCK)
+        return descriptor
+
+    def _start(self) -> None:
+        match self._mode:
+            case "append":
+                self._length = os.fstat(self._descriptor).st_size
+            case "overwrite":
+                self._length = 0
+            case _:
+                os.ftruncate(self._descriptor, 0)
+                self._length = 0
+
+    def _resume(self, committed_length: int) -> None:
+        self._length = committed_length
+        self._go_back_to_real_end()
+        if self._mode != "overwrite":
+            os.ftruncate(self._descriptor, self._length)
+
+    def _go_back_to_real_end(self) -> None:
+        """Guards against a hole of zeros where somebody cut or replaced the file behind our back."""
+        size = os.fstat(self._descriptor).st_size
+        if size < self._length:
+            _log.warning(
+                "file_is_shorter", connector=self._node, path=str(self._path), expected=self._length, found=size
+            )
+            self._length = size
+
+    def _write_at_end(self, data: bytes) -> None:
+        try:
+            self._follow_the_path()
+            self._go_back_to_real_end()
+            rest, offset = memoryview(data), self._length
+            while rest:
+                written = os.pwrite(self._descriptor, rest, offset)
+                rest, offset = rest[written:], offset + written
+        except OSError as error:
+            self._cut_back(len(data))
+            raise self._refusal("cannot write", error, "free space on the disk, then start again") from error
+        self._length = offset
+
+    def _follow_the_path(self) -> None:
+        """When the file was removed, what is written to it would be lost: start it again."""
+        if os.fstat(self._descriptor).st_nlink > 0:
+            return
+        _log.warning("file_was_removed", connector=self._node, path=str(self._path), lost=self._length)
+        anew = self._open_descriptor()
+        os.close(self._descriptor)
+        self._descriptor = anew
+
+    def _cut_back(self, attempted: int) -> None:
+        """Leave no half line at the end; but never touch what a later owner of the file may have added."""
+        try:
+            size = os.fstat(self._descriptor).st_size
+            if self._mode != "overwrite" and self._length < size <= self._length + attempted:
+                os.ftruncate(self._descriptor, self._length)
+        except OSError as error:
+            _log.warning("file_not_cut_back", connector=self._node, path=str(self._path), reason=str(error))
+
+    async def _write_stream(self, data: bytes) -> None:
+        try:
+            await write_all(self._descriptor, data)
+        except OSError as error:
+            raise self._refusal("cannot write", error, "check who reads it, then start again") from error
+
+    def _refusal(self, what: str, error: OSError, advice: str) -> OperatorError:
+        reason = error.strerror or str(error)
+        return OperatorError(f"{self._node} {what} the file", value=str(self._path), reason=reason, advice=advice)

@@ -1,0 +1,45 @@
+"""What a role is given by the process that it runs in.  Clock, randomness and the Redis client come from here only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, BinaryIO
+
+from msgspec import Struct
+
+from metronome_worker.connectors.kind import ConnectorEnvironment
+from metronome_worker.settings import TickerSettings, WorkerSettings
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+    from structlog.typing import FilteringBoundLogger
+
+    from metronome_worker.assembly import Workshop
+    from metronome_worker.broker.connection import Patience
+    from metronome_worker.broker.keys import FlowKeys
+    from metronome_worker.clock import Clock
+
+
+class Host(Struct, frozen=True, kw_only=True):
+    """One process, real or simulated.  ``folder``: what relative paths of connectors refer to."""
+
+    client: Redis
+    namespace: str
+    clock: Clock
+    random: Random
+    log: FilteringBoundLogger
+    patience: Patience
+    workshop: Workshop
+    folder: Path
+    stdin: BinaryIO
+    stdout: BinaryIO
+    stderr: BinaryIO
+    ticker: TickerSettings = TickerSettings()
+    worker: WorkerSettings = WorkerSettings()
+
+    def environment(self, keys: FlowKeys) -> ConnectorEnvironment:
+        """What the connectors of a flow are given."""
+        return ConnectorEnvironment(
+            keys=keys, base_directory=self.folder, stdin=self.stdin, stdout=self.stdout, stderr=self.stderr
+        )

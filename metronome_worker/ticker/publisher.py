@@ -1,0 +1,146 @@
+"""Publishing the ticks of a flow while leading it: decide, wait, run the script, believe its answer."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, assert_never
+
+from msgspec.structs import replace
+
+from metronome_worker.broker.ticks import Outcome, TickBatch, load_schedule, publish_ticks, server_us, tick_entry
+from metronome_worker.connectors.schedules import ticked_sources
+from metronome_worker.errors import FencedError
+from metronome_worker.ticker.schedule import Publication, Schedule, decide
+from metronome_worker.ticker.server_time import ServerTime
+
+if TYPE_CHECKING:
+    from metronome_worker.broker.leases import Lease
+    from metronome_worker.broker.ticks import Reply
+    from metronome_worker.session import Session
+
+#: How often the server is asked for its time before the first tick: the shortest round trip tells best.
+_QUESTIONS = 3
+
+#: How long a source whose stream is full waits before it looks again, seconds.
+_FULL_PAUSE_S = 0.1
+
+_KIND = "metronome"
+
+
+class Publisher:
+    """Publishes for one term of leading.  ``run`` ends when the flow has stopped publishing."""
+
+    def __init__(self, session: Session, lease: Lease) -> None:
+        self._session, self._lease = session, lease
+        self._client, self._clock, self._keys = session.host.client, session.host.clock, session.keys
+        self._log = session.host.log.bind(flow=session.keys.flow_name, role="ticker")
+        self._time = ServerTime()
+        self._full: set[str] = set()
+
+    def now_ms(self) -> int:
+        """The server's time, estimated, in ms."""
+        return self._time.now_ms(self._clock.now_ns())
+
+    def local_ns(self, server_ms: int) -> int:
+        """When our clock will show that the server's shows ``server_ms``."""
+        return self._time.local_ns(server_ms)
+
+    async def ask_time(self) -> None:
+        """Learn the server's time."""
+        for _ in range(_QUESTIONS):
+            sent_ns = self._clock.now_ns()
+            told_us = await server_us(self._client)
+            self._time.observe(sent_ns, self._clock.now_ns(), told_us)
+
+    async def run(self) -> None:
+        """Publish each tick when it is due.  Raises ``FencedError`` when another leads.
+
+        Cancelling may leave a tick published of which this process has not heard: the schedule in Redis knows.
+        """
+        schedules = await self._load()
+        while schedules:
+            now_ms = self.now_ms()
+            ready = [(name, what) for name, s in schedules.items() if (what := decide(s, now_ms)) is not None]
+            if not ready:
+                await self._clock.sleep_until(self.local_ns(min(s.next_ms for s in schedules.values())))
+                continue
+            replies = await asyncio.gather(*(self._publish(schedules[name], what) for name, what in ready))
+            for (name, what), reply in zip(ready, replies, strict=True):
+                after = self._believe(schedules[name], what, reply)
+                if after is None:
+                    return
+                schedules[name] = after
+            if len(self._full) == len(schedules):
+                await self._clock.sleep(_FULL_PAUSE_S)
+
+    async def _load(self) -> dict[str, Schedule]:
+        schedules = {}
+        for connector in ticked_sources(self._session.plan):
+            record = await load_schedule(self._client, self._keys, connector.alias)
+            if record is None:
+                raise FencedError(f"the schedule of {connector.alias} is gone")
+            schedules[connector.alias] = Schedule(
+                connector=connector.alias,
+                interval_ms=connector.config.interval,
+                missed=connector.config.missed,
+                catch_up_ms=connector.config.catch_up,
+                next_ms=record.next_ms,
+                published=record.published,
+                gap=record.gap,
+            )
+        return schedules
+
+    async def _publish(self, schedule: Schedule, what: Publication) -> Reply:
+        epoch = self._lease.epoch
+        entries = [
+            tick_entry(_KIND, t.due_ms, 0, t.n, {"due_ms": t.due_ms, "epoch": epoch, "skipped": t.skipped})
+            for t in what.ticks
+        ]
+        batch = TickBatch(
+            connector=schedule.connector,
+            published=schedule.published,
+            next_ms=schedule.next_ms,
+            after_ms=what.after.next_ms,
+            through_ms=what.through_ms,
+            skipped=what.skipped,
+            gap=what.after.gap,
+            entries=entries,
+        )
+        sent_ns = self._clock.now_ns()
+        token, cap = self._session.record.token, self._session.host.ticker.backlog
+        reply = await publish_ticks(self._client, self._keys, self._lease, token, batch, cap)
+        self._time.observe(sent_ns, self._clock.now_ns(), reply.server_us)
+        return reply
+
+    def _believe(self, before: Schedule, what: Publication, reply: Reply) -> Schedule | None:
+        """The schedule as it stands after the script's answer; None when the flow has stopped publishing."""
+        name = before.connector
+        self._full.discard(name)
+        match reply.outcome:
+            case Outcome.PUBLISHED | Outcome.DUPLICATE:
+                self._report(name, what, reply)
+                return what.after
+            case Outcome.MOVED:
+                return replace(before, next_ms=reply.next_ms, published=reply.published, gap=0)
+            case Outcome.EARLY:
+                return before
+            case Outcome.FULL:
+                self._log.warning("backlog_full", connector=name, entries=self._session.host.ticker.backlog)
+                self._full.add(name)
+                return before
+            case Outcome.STOPPED:
+                return None
+            case Outcome.FENCED:
+                raise FencedError(f"another process leads {self._keys.flow_name}")
+            case outcome:
+                assert_never(outcome)
+
+    def _report(self, connector: str, what: Publication, reply: Reply) -> None:
+        if what.skipped:
+            self._log.warning("ticks_skipped", connector=connector, skipped=what.skipped)
+        if reply.outcome is Outcome.DUPLICATE:
+            self._log.warning("tick_duplicate_refused", connector=connector, through_ms=what.through_ms)
+        if what.ticks:
+            last = what.ticks[-1]
+            late_ms = reply.server_us / 1000 - last.due_ms
+            self._log.debug("tick_published", connector=connector, n=last.n, late_ms=round(late_ms, 3))

@@ -1,0 +1,62 @@
+"""What the server's clock says, as far as this process can know.  Pure: it is told when it asked and what came back.
+
+Only the server's clock counts for ticks; ours only tells how long to wait.  Each reply that carries the server's time
+bounds the offset between the two clocks: it was read after the request was sent and before the reply arrived.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from msgspec import Struct
+
+#: How many replies are remembered; the one with the shortest round trip is believed.
+_SAMPLES = 64
+
+#: By how much two clocks may run apart, in parts per million, before we think that one of them was set.
+_DRIFT_PPM = 500
+
+
+class _Sample(Struct, frozen=True):
+    at_ns: int
+    low_ns: int
+    high_ns: int
+
+    @property
+    def width_ns(self) -> int:
+        return self.high_ns - self.low_ns
+
+
+class ServerTime:
+    """An estimate of ``server - local``, made of the replies seen so far."""
+
+    def __init__(self) -> None:
+        self._samples: deque[_Sample] = deque(maxlen=_SAMPLES)
+        self._offset_ns = 0
+
+    @property
+    def is_known(self) -> bool:
+        return bool(self._samples)
+
+    def observe(self, sent_ns: int, received_ns: int, server_us: int) -> None:
+        """A request sent at ``sent_ns`` was answered at ``received_ns`` (both local) and saw ``server_us``."""
+        server_ns = server_us * 1_000
+        sample = _Sample(received_ns, server_ns - received_ns, server_ns - sent_ns)
+        if any(self._contradicts(sample, old) for old in self._samples):
+            self._samples.clear()
+        self._samples.append(sample)
+        best = min(self._samples, key=lambda s: s.width_ns)
+        self._offset_ns = (best.low_ns + best.high_ns) // 2
+
+    def now_ms(self, local_ns: int) -> int:
+        """The server's time in whole milliseconds, rounded down as the scripts do."""
+        return (local_ns + self._offset_ns) // 1_000_000
+
+    def local_ns(self, server_ms: int) -> int:
+        """When, on the local clock, the server's clock will show ``server_ms``."""
+        return server_ms * 1_000_000 - self._offset_ns
+
+    @staticmethod
+    def _contradicts(new: _Sample, old: _Sample) -> bool:
+        slack_ns = abs(new.at_ns - old.at_ns) * _DRIFT_PPM // 1_000_000 + 1_000_000
+        return new.low_ns > old.high_ns + slack_ns or new.high_ns < old.low_ns - slack_ns

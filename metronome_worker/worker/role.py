@@ -1,0 +1,33 @@
+"""The worker of one flow: runs its stages, and its sources that read from outside."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from metronome_worker.connectors.schedules import read_sources
+from metronome_worker.session import Session, follow
+from metronome_worker.worker.source import run_source
+from metronome_worker.worker.stage import run_stage
+
+if TYPE_CHECKING:
+    from metronome_worker.host import Host
+
+
+async def run_worker(host: Host, flow: str, stopping: asyncio.Event) -> int | None:
+    """Run the stages of ``flow`` until it ends; returns the code it ends with, or None once ``stopping`` is obeyed.
+
+    When ``stopping`` is set, each stage finishes its batch, commits, and is released.
+    """
+
+    async def work(session: Session) -> None:
+        async with asyncio.TaskGroup() as group:
+            for stage in session.plan.stages:
+                group.create_task(run_stage(session, stage, stopping))
+            for connector in read_sources(session.plan):
+                group.create_task(run_source(session, connector, stopping))
+        if not stopping.is_set():
+            # Drained: now it is for the ticker to write the end, which ends the session.
+            await stopping.wait()
+
+    return await follow(host, flow, host.worker.lease_ms, work)

@@ -1,0 +1,78 @@
+"""One source that reads from outside (a file, standard input): read, publish with the cursor; again."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from metronome_worker.broker.campaign import unless, win
+from metronome_worker.broker.commits import load_state, publish_events
+from metronome_worker.broker.keys import source_owner
+from metronome_worker.errors import FencedError
+
+if TYPE_CHECKING:
+    from metronome_worker.broker.leases import Lease
+    from metronome_worker.connectors.interface import SourceBatch
+    from metronome_worker.plan.model import ConnectorInstance
+    from metronome_worker.session import Session
+
+#: How long a source whose stream is full waits before it tries again, seconds.
+_FULL_PAUSE_S = 0.1
+
+
+async def run_source(session: Session, connector: ConnectorInstance, stopping: asyncio.Event) -> None:
+    """Contend for a source, and read it, until it has no more, the flow leaves, or ``stopping`` is set."""
+    log = session.host.log.bind(flow=session.keys.flow_name, source=connector.alias)
+    while True:
+        lease = await unless(stopping, win(session.leases, session.feed, source_owner(connector.alias)))
+        if lease is None:
+            return
+        log.info("source_taken", epoch=lease.epoch)
+        try:
+            await session.leases.work_under(lease, _read_all(session, connector, lease, stopping))
+            log.info("source_left", epoch=lease.epoch)
+            return
+        except FencedError as lost:
+            log.warning("source_lost", epoch=lease.epoch, why=str(lost))
+            if session.watch.state.barrier is not None:
+                return
+
+
+async def _read_all(
+    session: Session, connector: ConnectorInstance, lease: Lease, stopping: asyncio.Event
+) -> None:
+    state = await load_state(session.host.client, session.keys.source_state(connector.alias))
+    reader = session.host.workshop.make_reader(connector, session.host.environment(session.keys))
+    try:
+        await reader.open(state.nodes.get("cursor"))
+        commits = state.commits
+        while not stopping.is_set() and (batch := await unless(stopping, reader.read())) is not None:
+            commits = await _publish(session, connector, lease, commits, batch)
+    finally:
+        await reader.close()
+
+
+async def _publish(
+    session: Session, connector: ConnectorInstance, lease: Lease, commits: int, batch: SourceBatch
+) -> int:
+    """Publish one batch, waiting while the stream is full; returns the new number of commits."""
+    host = session.host
+    is_told = False
+    while True:
+        done = await publish_events(
+            host.client,
+            session.keys,
+            lease,
+            session.record.token,
+            commits,
+            connector.alias,
+            batch.cursor,
+            batch.events,
+            host.worker.backlog,
+        )
+        if done is not None:
+            return done
+        if not is_told:
+            host.log.warning("backlog_full", connector=connector.alias, entries=host.worker.backlog)
+            is_told = True
+        await host.clock.sleep(_FULL_PAUSE_S)

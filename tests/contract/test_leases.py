@@ -1,0 +1,81 @@
+"""Leases: one holder at a time, each under an epoch of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from metronome_worker.broker.leases import Held, Lease
+from tests.contract.flowkit import Flow
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+
+async def test_only_one_of_two_contenders_gets_the_lease(client: Redis, namespace: str) -> None:
+    leases = Flow(client, namespace).leases
+    first = await leases.acquire("ticker", "one")
+    second = await leases.acquire("ticker", "two")
+    assert isinstance(first, Lease)
+    assert isinstance(second, Held)
+    assert 0 < second.wait_ms <= 60_000
+
+
+async def test_each_holder_gets_a_higher_epoch_than_the_one_before(client: Redis, namespace: str) -> None:
+    flow = Flow(client, namespace)
+    first = await flow.take()
+    assert await flow.leases.release(first)
+    second = await flow.take()
+    assert second.epoch > first.epoch
+
+
+async def test_a_contender_that_asks_again_gets_what_it_has(client: Redis, namespace: str) -> None:
+    leases = Flow(client, namespace).leases
+    first = await leases.acquire("ticker", "one")
+    again = await leases.acquire("ticker", "one")
+    assert isinstance(first, Lease)
+    assert isinstance(again, Lease)
+    assert again.value == first.value
+
+
+async def test_a_lease_without_an_end_is_given_one(client: Redis, namespace: str) -> None:
+    flow = Flow(client, namespace)
+    await client.set(flow.keys.lease("ticker"), "7 someone")
+    assert isinstance(await flow.leases.acquire("ticker", "one"), Held)
+    assert 0 < await client.pttl(flow.keys.lease("ticker")) <= 60_000
+
+
+async def test_a_lapsed_lease_is_neither_renewed_nor_released(client: Redis, namespace: str) -> None:
+    flow = Flow(client, namespace)
+    old = await flow.take()
+    await flow.expire()
+    assert not await flow.leases.renew(old)
+    new = await flow.take()
+    assert not await flow.leases.renew(old)
+    assert not await flow.leases.release(old)
+    assert await client.get(flow.keys.lease("ticker")) == new.value.encode()
+
+
+async def test_a_lease_lapses_by_itself(client: Redis, namespace: str) -> None:
+    flow = Flow(client, namespace, ttl_ms=20)
+    await flow.take()
+    async with asyncio.timeout(5):
+        while await client.exists(flow.keys.lease("ticker")):
+            await asyncio.sleep(0.005)
+    assert await client.get(flow.keys.epoch) == b"1"
+
+
+async def test_a_release_is_announced(client: Redis, namespace: str) -> None:
+    flow = Flow(client, namespace)
+    lease = await flow.take()
+    pubsub = client.pubsub(ignore_subscribe_messages=True)
+    try:
+        await pubsub.subscribe(flow.keys.released)
+        await pubsub.get_message(timeout=1)  # the confirmation of the subscription
+        assert await flow.leases.release(lease)
+        async with asyncio.timeout(5):
+            while (message := await pubsub.get_message(timeout=1)) is None:
+                pass
+        assert message["data"] == b"ticker"
+    finally:
+        await pubsub.aclose()

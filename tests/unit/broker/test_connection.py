@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import structlog
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from metronome_worker.broker.connection import (
+    ANSWER_LIMIT_S,
+    LONGEST_BLOCK_MS,
+    Patience,
+    open_client,
+    redact,
+    translated,
+)
+from metronome_worker.errors import BrokerUnavailable, OperatorError
+from tests.harness.virtual_clock import VirtualClock, run_virtual, virtual_loop
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+URL = "redis://127.0.0.1:6379/0"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://localhost:6379/0", "redis://localhost:6379/0"),
+        ("redis://ann:secret@host/0", "redis://ann:***@host/0"),
+        ("redis://:secret@host", "redis://:***@host"),
+        ("redis://secret@host", "redis://***@host"),
+        ("redis://ann:se/cr@et@host:1/0", "redis://ann:***@host:1/0"),
+        ("ann:secret@host:6379", "ann:***@host:6379"),
+        ("redis://ann:se://cret@host", "redis://ann:***@host"),
+        ("redis://host/0?password=secret&db=1", "redis://host/0?password=***&db=1"),
+    ],
+)
+def test_password_is_never_shown(url: str, shown: str) -> None:
+    assert redact(url) == shown
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("localhost:6379", "scheme must be redis, rediss or unix"),
+        ("http://localhost", "scheme must be redis, rediss or unix"),
+        ("", "scheme must be"),
+        ("redis://ann:secret@host:port/0", "port must be a number"),
+        ("redis://ann:secret@host:0/0", "port must be a number"),
+        ("redis://ann:secret@host:70000/0", "port must be a number"),
+        ("redis://ann:sec/ret@host:1/0", "port must be a number"),
+        ("redis://ann:sec#ret@host:1/0", "%23"),
+        ("redis://host/zero", "number of a database"),
+        ("redis://host/0/1", "number of a database"),
+        ("redis://host/0?tiemout=1", "unknown setting tiemout; known: db"),
+        ("redis://host/0?db=x", "db must be a number"),
+        ("unix://", "path of the socket is missing"),
+    ],
+)
+def test_wrong_url_is_refused_with_the_reason_and_without_its_password(url: str, reason: str) -> None:
+    with pytest.raises(OperatorError) as caught:
+        open_client(url)
+    assert reason in caught.value.reason
+    assert "redis://[USER:PASSWORD@]HOST[:PORT][/DB]" in caught.value.advice
+    assert "secret" not in str(caught.value)
+    assert "sec/ret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", [URL, "redis://host", "rediss://u:p@host:1/2?ssl_check_hostname=no", "unix:///s?db=1"])
+def test_right_url_is_taken(url: str) -> None:
+    open_client(url)
+
+
+def test_longest_block_is_shorter_than_the_wait_for_an_answer() -> None:
+    settings = open_client(URL).connection_pool.connection_kwargs
+    assert settings["socket_timeout"] == ANSWER_LIMIT_S > LONGEST_BLOCK_MS / 1000
+    assert settings["retry"]._retries == 0
+
+
+async def test_connections_are_named_and_answer_in_bytes(valkey_url: str) -> None:
+    async with open_client(valkey_url, name="metronome-7") as client:
+        assert await client.client_getname() == "metronome-7"
+        assert await client.echo("é") == "é".encode()
+
+
+def test_lost_connection_is_unavailable_and_our_own_mistake_stays_what_it_is() -> None:
+    with pytest.raises(BrokerUnavailable, match=r"127\.0\.0\.1:6379 .*gone"), translated(URL):
+        raise RedisConnectionError("gone")
+    with pytest.raises(ResponseError, match="WRONGTYPE"), translated(URL):
+        raise ResponseError("WRONGTYPE")
+
+
+class Ailing:
+    """An operation that fails with each of ``errors`` in turn, then returns 7; records when it was tried."""
+
+    def __init__(self, clock: VirtualClock, errors: Sequence[Exception]) -> None:
+        self._clock, self._errors = clock, list(errors)
+        self.tried_ms: list[int] = []
+
+    async def __call__(self) -> int:
+        self.tried_ms.append(self._clock.now_ns() // 1_000_000)
+        if self._errors:
+            raise self._errors.pop(0)
+        return 7
+
+
+def insist(*errors: Exception, seed: int = 1) -> tuple[int, list[int], list[Any]]:
+    """The result, the times of the attempts in ms, the log."""
+
+    async def main() -> tuple[int, list[int], list[Any]]:
+        clock = VirtualClock(virtual_loop())
+        operation = Ailing(clock, errors)
+        with structlog.testing.capture_logs() as logged:
+            result = await Patience(URL, clock, Random(seed), structlog.get_logger()).insist(operation)
+        return result, operation.tried_ms, logged
+
+    return run_virtual(main)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RedisConnectionError("closed"),
+        RedisTimeoutError("no answer"),
+        ReadOnlyError("You can't write against a read only replica."),
+        OutOfMemoryError("command not allowed when used memory > 'maxmemory'."),
+        ResponseError("MISCONF Errors writing to the AOF file: No space left on device"),
+        ResponseError("MASTERDOWN Link with MASTER is down"),
+        BrokerUnavailable("elsewhere"),
+    ],
+)
+def test_what_passes_by_itself_is_tried_again(error: Exception) -> None:
+    assert insist(error)[0] == 7
+
+
+def test_waits_grow_up_to_two_seconds_and_differ_between_processes() -> None:
+    _, tried_ms, _ = insist(*[RedisConnectionError("closed")] * 20)
+    waits = [after - before for before, after in zip(tried_ms, tried_ms[1:], strict=False)]
+    assert 10 <= waits[0] <= 20
+    assert all(1000 <= wait <= 2000 for wait in waits[8:])
+    assert insist(*[RedisConnectionError("closed")] * 20, seed=2)[1] != tried_ms
+
+
+def test_outage_is_logged_when_it_begins_and_when_it_is_over() -> None:
+    _, tried_ms, logged = insist(RedisConnectionError("closed"), RedisTimeoutError("no answer"))
+    assert [(line["event"], line["log_level"]) for line in logged] == [
+        ("redis went away", "warning"),
+        ("redis came back", "info"),
+    ]
+    assert logged[0]["server"] == "127.0.0.1:6379"
+    assert logged[1]["away_ms"] == tried_ms[-1]
+
+
+@pytest.mark.parametrize("error", [ResponseError("WRONGTYPE …"), ValueError("ours"), RedisError("odd")])
+def test_our_own_mistakes_are_not_tried_again(error: Exception) -> None:
+    with pytest.raises(type(error)) as caught:
+        insist(error)
+    assert caught.value is error
