@@ -67,10 +67,15 @@ def fold(state: ExitState, entry_id: str, fields: Mapping[str, str]) -> ExitStat
 def _request(at_ms: int, fields: Mapping[str, str]) -> ExitRequest:
     return ExitRequest(
         at_ms=at_ms,
-        code=_whole(fields["exit"], 1) & 0xFF,
+        code=_status(_whole(fields["exit"], 1)),
         delay_ms=max(0, _whole(fields.get("delay", "0"), 0)),
         is_graceful=fields.get("graceful", "true") != "false",
     )
+
+
+def _status(code: int) -> int:
+    """What a process can leave with; the operating system would cut 256 down to 0 and report success."""
+    return code if 0 <= code <= 255 else 1
 
 
 def _whole(text: str, otherwise: int) -> int:

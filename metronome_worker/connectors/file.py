@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from metronome_worker.connectors.codecs import InputDecoder, OutputEncoder, make_codec
+from metronome_worker.connectors.codecs import OutputEncoder, make_codec
 from metronome_worker.connectors.file_reader import FileReader
 from metronome_worker.connectors.file_writer import FileWriter
+from metronome_worker.connectors.input_decoder import InputDecoder
 from metronome_worker.connectors.kind import ConnectorEnvironment, RunnableKind
 from metronome_worker.errors import OperatorError
 from metronome_worker.plan.model import SettingProblem
@@ -71,7 +72,7 @@ class FileKind(RunnableKind):
 
     def make_reader(self, instance: ConnectorInstance, environment: ConnectorEnvironment) -> SourceReader:
         assert instance.codec is not None
-        decoder = InputDecoder(make_codec(instance.codec), instance.preprocessors)
+        decoder = InputDecoder(instance.node, instance.codec, instance.preprocessors)
         return FileReader(instance.node, path_of(instance, environment), instance.config.chunk_size, decoder)
 
 

@@ -51,13 +51,12 @@ class FileReader(SourceReader):
         """The next batch; None at the end of the file.  Cancelled, the reader must be opened anew to go on."""
         if self._stream is not None:
             return await self._stream.read()
-        if self._is_at_end:
-            return None
-        events = await in_thread(self._read_batch)
-        if self._is_at_end and not events:
-            return None
-        cursor = {"path": str(self._path), "offset": self._offset - self._decoder.held_back}
-        return SourceBatch(events=tuple(events), cursor=cursor)
+        while not self._is_at_end:
+            events = await in_thread(self._read_batch)
+            if events:
+                cursor = {"path": str(self._path), "offset": self._offset - self._decoder.held_back}
+                return SourceBatch(events=tuple(events), cursor=cursor)
+        return None
 
     async def close(self) -> None:
         if self._descriptor != _CLOSED:
@@ -89,7 +88,7 @@ class FileReader(SourceReader):
     def _read_batch(self) -> list[Event]:
         events: list[Event] = []
         start = self._offset
-        while not events or (len(events) < BATCH_EVENTS and self._offset - start < BATCH_BYTES):
+        while len(events) < BATCH_EVENTS and self._offset - start < BATCH_BYTES:
             try:
                 chunk = os.pread(self._descriptor, self._chunk_size, self._offset)
             except OSError as error:

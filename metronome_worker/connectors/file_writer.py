@@ -22,6 +22,7 @@ import structlog
 
 from metronome_worker.connectors.descriptors import in_thread, is_regular, write_all
 from metronome_worker.connectors.interface import NodeState, SinkWriter, Written
+from metronome_worker.connectors.output_batch import encode_outputs
 from metronome_worker.errors import OperatorError
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class FileWriter(SinkWriter):
 
     async def write(self, outputs: Mapping[str, Sequence[Output]]) -> Written:
         """Write a batch.  When it fails, and when it is cancelled, the committed length still tells what counts."""
-        data = self._encoder.encode_batch([value for value, _, _ in outputs.get("in", ())])
+        data = encode_outputs(self._node, self._encoder, outputs.get("in", ()))
         if not data:
             return Written()
         if self._is_stream:

@@ -30,6 +30,7 @@ class RunnableKind(ConnectorKind, Protocol):
 
     def preflight(self, instance: ConnectorInstance, environment: ConnectorEnvironment) -> None:
         """Raise ``OperatorError`` when the environment will refuse; changes nothing.  Called before anything starts."""
+        return
 
     def make_writer(self, instance: ConnectorInstance, environment: ConnectorEnvironment) -> SinkWriter:
         """The part that puts events out; asked of sinks only."""

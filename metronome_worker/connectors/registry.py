@@ -1,4 +1,4 @@
-"""The kinds of connectors there are.  Kinds from elsewhere (entry points) are to be added in ``builtin_kinds``'s place."""
+"""The kinds of connectors there are.  Kinds from elsewhere (entry points) will join them in ``builtin_kinds``."""
 
 from __future__ import annotations
 
@@ -35,9 +35,7 @@ def make_reader(instance: ConnectorInstance, environment: ConnectorEnvironment) 
     return builtin_kinds()[instance.kind].make_reader(instance, environment)
 
 
-def preflight(
-    instances: Iterable[ConnectorInstance], environment: ConnectorEnvironment
-) -> tuple[OperatorError, ...]:
+def preflight(instances: Iterable[ConnectorInstance], environment: ConnectorEnvironment) -> tuple[OperatorError, ...]:
     """All that the environment will refuse, found before anything starts and without changing anything."""
     kinds = builtin_kinds()
     refusals: list[OperatorError] = []

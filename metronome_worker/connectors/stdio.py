@@ -14,6 +14,7 @@ from metronome_worker.connectors.descriptors import descriptor_of, write_all
 from metronome_worker.connectors.input_decoder import InputDecoder
 from metronome_worker.connectors.interface import NodeState, SinkWriter, SourceReader, Written
 from metronome_worker.connectors.kind import ConnectorEnvironment, RunnableKind
+from metronome_worker.connectors.output_batch import encode_outputs
 from metronome_worker.connectors.stream_reader import StreamReader
 from metronome_worker.errors import OperatorError
 from metronome_worker.plan.model import ProcessorSettings
@@ -79,7 +80,7 @@ class StdioWriter(SinkWriter):
         """Write a batch; what goes to one of the two streams stays in order."""
         for port, events in outputs.items():
             stream = self._stderr if port in _STDERR_PORTS else self._stdout
-            data = self._encoder.encode_batch([value for value, _, _ in events])
+            data = encode_outputs(self._node, self._encoder, events)
             try:
                 await _write(stream, data)
             except OSError as error:

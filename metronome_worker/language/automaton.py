@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from metronome_worker.language.builder import NESTING, Builder
 from metronome_worker.language.source import Span
-from metronome_worker.language.tables import Table
 from metronome_worker.language.tokens import ERROR, Token
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from metronome_worker.language.diagnostics import Diagnostics
+    from metronome_worker.language.tables import Table
 
 MAX_DEPTH: Final = 200
 """Levels of nested expressions.  What comes after walks the tree by recursion, so its depth must have a bound."""
@@ -73,11 +73,7 @@ class Automaton:
     def fail_statement(self, position: int) -> int:
         """Give up the innermost statement that is under way; returns where it began (``position`` if nowhere)."""
         start = position
-        while self._table.states[self._states[-1]].get(ERROR, -1) < 0:
-            # State 0 reduces to the empty list of directives first; nothing is lost by that.
-            if len(self._states) == 1:
-                self._reduce(-1 - self._table.states[0]["DEFINE"])
-                continue
+        while not self.accepts(ERROR):
             self._states.pop()
             item = self._items.pop()
             if item.start >= 0:
@@ -101,7 +97,9 @@ class Automaton:
         depth = max((item.depth for item in items), default=0) + (name in NESTING)
         if depth > MAX_DEPTH:
             self._diagnostics.error(
-                "too-deep", f"expressions nest more than {MAX_DEPTH} levels deep here", span,
+                "too-deep",
+                f"expressions nest more than {MAX_DEPTH} levels deep here",
+                span,
                 hint="compute a part of it in a `select` of its own, through a stream",
             )
             raise TooDeep(span)

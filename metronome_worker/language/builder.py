@@ -113,7 +113,9 @@ class Builder:
     def use_alias(self, span: Span, module: QualifiedName, word: Token, alias: Name) -> Items:
         return (syntax.Use(module=module, alias=alias, span=span),)
 
-    def use_nested(self, span: Span, outer: QualifiedName, separator: Token, brace: Token, uses: Items, *rest: Token) -> Items:
+    def use_nested(
+        self, span: Span, outer: QualifiedName, separator: Token, brace: Token, uses: Items, *rest: Token
+    ) -> Items:
         prefix = (*outer.modules, outer.name)
         return tuple(
             syntax.Use(
@@ -239,8 +241,10 @@ class Builder:
         assert isinstance(value, (int, float))
         if isinstance(value, int) and value > 2**63:
             self._diagnostics.error(
-                "number-out-of-range", f"the integer `-{value}` does not fit 64 bits", span,
-                hint=f"integers go from {-(2**63)} to {2**64 - 1}; write it as a float if it may lose digits: -{value}.0",
+                "number-out-of-range",
+                f"the integer `-{value}` does not fit 64 bits",
+                span,
+                hint=f"integers go from {-(2**63)} to {2**64 - 1}; as a float it may lose digits: -{value}.0",
             )
             value = 0
         return syntax.Literal(value=-value, span=span)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import difflib
 import unicodedata
-from collections.abc import Iterable, Mapping
 from enum import Enum
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 
 from metronome_worker.language.source import Span, position_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 
 class Severity(Enum):
@@ -19,7 +21,7 @@ class Severity(Enum):
 
 
 class Diagnostic(Struct, frozen=True, kw_only=True):
-    """``code`` is stable and kebab-case; ``label`` stands behind the caret; ``span`` is None only where no text exists."""
+    """``code`` is stable, in kebab-case; ``label`` stands behind the caret; ``span`` is None where no text exists."""
 
     severity: Severity
     code: str
@@ -67,7 +69,7 @@ def suggest(name: str, candidates: Iterable[str]) -> str | None:
     """The candidate that ``name`` was most likely meant to be, or None when none is near."""
     known = {candidate.casefold(): candidate for candidate in sorted(candidates, reverse=True) if candidate != name}
     # Short names differ much by one letter: of three letters, two must agree.
-    cutoff = 0.6 if len(name) > 3 else 0.5
+    cutoff = 0.7 if len(name) > 3 else 0.5
     near = difflib.get_close_matches(name.casefold(), known, n=1, cutoff=cutoff)
     return known[near[0]] if near else None
 

@@ -12,7 +12,7 @@ _SIMPLE: Final = {
 }  # fmt: skip
 _BRACED: Final = re.compile(r"\\u\{([0-9a-fA-F]{1,6})\}")
 _PLAIN: Final = re.compile(r"\\u([0-9a-fA-F]{4})")
-_HINT: Final = r'known are \" \\ \/ \n \t \r \b \f \# \u{1F600} and \u00E9'
+_HINT: Final = r"known are \" \\ \/ \n \t \r \b \f \# \u{1F600} and \u00E9"
 
 
 class Escape(Struct, frozen=True):
@@ -47,5 +47,6 @@ def _unescape_unicode(text: str, start: int) -> Escape:
         if 0xDC00 <= second < 0xE000:
             return Escape(chr(0x10000 + ((code - 0xD800) << 10) + (second - 0xDC00)), low.end())
     if 0xD800 <= code < 0xE000 or code > 0x10FFFF:
-        return Escape("", match.end(), f"U+{code:04X} is no character", "characters end at U+10FFFF, without U+D800 to U+DFFF")
+        problem, hint = f"U+{code:04X} is no character", "characters end at U+10FFFF, without U+D800 to U+DFFF"
+        return Escape("", match.end(), problem, hint)
     return Escape(chr(code), match.end())

@@ -103,7 +103,8 @@ def _check_root(root: ReservedRoot, path: Path, where: ExpressionScope) -> None:
     name = root.root.value
     diagnostics = where.scope.world.diagnostics
     if root.root in (Root.GROUP, Root.WINDOW):
-        diagnostics.error("not-available", f"there is no `{name}` {where.place}: windows and groups are not supported yet", root.span)
+        message = f"there is no `{name}` {where.place}: windows and groups are not supported yet"
+        diagnostics.error("not-available", message, root.span)
     elif root.root not in where.roots:
         diagnostics.error("not-available", f"there is no `{name}` {where.place}", root.span, hint=_hint_for_root(where))
     elif root.root is Root.ARGS and path.segments:
@@ -111,7 +112,8 @@ def _check_root(root: ReservedRoot, path: Path, where: ExpressionScope) -> None:
 
 
 def _hint_for_root(where: ExpressionScope) -> str:
-    return "only `args` can be used there" if Root.ARGS in where.roots else "values there are made of literals and functions"
+    has_arguments = Root.ARGS in where.roots
+    return "only `args` can be used there" if has_arguments else "values there are made of literals and functions"
 
 
 def _check_argument(segment: syntax.Segment, where: ExpressionScope) -> None:
@@ -126,7 +128,8 @@ def _check_argument(segment: syntax.Segment, where: ExpressionScope) -> None:
         return
     hint = did_you_mean(name, where.parameters)
     if name in where.outer_parameters:
-        hint = f"`{name}` is an argument of the flow: declare it in `args` here, and pass it on: `create … with {name} = args.{name} end`"
+        passing = f"`create … with {name} = args.{name} end`"
+        hint = f"`{name}` is an argument of the flow: declare it in `args` here, and pass it on: {passing}"
     elif not where.parameters:
         hint = f"nothing is declared: `args {name}` does it"
     where.scope.world.diagnostics.error(
@@ -142,7 +145,8 @@ def _report_unknown_name(local: syntax.LocalRoot, where: ExpressionScope) -> Non
     elif name.name in where.parameters:
         hint = f"arguments are read as `args.{name.name}`"
     else:
-        hint = did_you_mean(name.name, roots | {"true", "false", "null"}) or f'for text, write it in quotes: "{name.name}"'
+        hint = did_you_mean(name.name, roots | {"true", "false", "null"})
+        hint = hint or f'for text, write it in quotes: "{name.name}"'
     where.scope.world.diagnostics.error("unknown-name", f"unknown name `{name}`", local.span, hint=hint)
 
 
@@ -173,8 +177,8 @@ def _report_unknown_function(full: str, call: syntax.Call, where: ExpressionScop
         hint = did_you_mean(name.name, siblings)
     else:
         homes = sorted(known for known in world.functions if known.rpartition("::")[2] == name.name)
-        holders = [home.split("::")[:-1] for home in homes]
-        hint = f"write `use {'::'.join(holders[0])};` and then `{holders[0][-1]}::{name.name}`" if holders and holders[0] else ""
+        holder = homes[0].rpartition("::")[0] if homes else ""
+        hint = f"write `use {holder};` and then `{holder.split('::')[-1]}::{name.name}`" if holder else ""
     world.diagnostics.error("unknown-function", f"there is no function `{full}`", name.span, hint=hint)
 
 

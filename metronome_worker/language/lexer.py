@@ -15,6 +15,7 @@ from metronome_worker.language.escapes import unescape
 from metronome_worker.language.source import Span
 from metronome_worker.language.tokens import END_OF_FILE, ILLEGAL, KEYWORDS, SYMBOLS, Token
 
+_SYMBOL: Final = "|".join(re.escape(symbol) for symbol in sorted(SYMBOLS, key=len, reverse=True))
 _CODE: Final = re.compile(
     r"""
       (?P<space>[ \t\r\n\f]+)
@@ -27,19 +28,18 @@ _CODE: Final = re.compile(
     | (?P<simple>"[^"\\\n#]*")
     | (?P<string>")
     | (?P<quoted>`[^`\n]+`)
-    | (?P<symbol>%s)
+    | (?P<symbol>"""
+    + _SYMBOL
+    + r""")
     | (?P<foreign>\w+)
-    """
-    % "|".join(re.escape(symbol) for symbol in sorted(SYMBOLS, key=len, reverse=True)),
+    """,
     re.VERBOSE,
 )
 _INTEGER: Final = re.compile(r"0x[0-9a-fA-F][0-9a-fA-F_]*|[0-9][0-9_]*")
 _FLOAT: Final = re.compile(r"[0-9][0-9_]*(?:\.[0-9][0-9_]*(?:[eE][+-]?[0-9]+)?|[eE][+-]?[0-9]+)")
 _TEXT: Final = {
     False: re.compile(r'(?P<plain>(?:[^"\\\n#]|\#(?!\{))+)|(?P<escape>\\)|(?P<interpolation>\#\{)|(?P<end>")'),
-    True: re.compile(
-        r'(?P<plain>(?:[^"\\#]|\#(?!\{)|"(?!""))+)|(?P<escape>\\)|(?P<interpolation>\#\{)|(?P<end>""")'
-    ),
+    True: re.compile(r'(?P<plain>(?:[^"\\#]|\#(?!\{)|"(?!""))+)|(?P<escape>\\)|(?P<interpolation>\#\{)|(?P<end>""")'),
 }
 _ADVICE: Final = {
     "'": 'strings are written in double quotes: "…"',
@@ -116,7 +116,10 @@ def _lex_code(state: _State) -> None:
             _open_template(state, heredoc=text == '"""')
         case "foreign":
             state.report(
-                "illegal-character", f"`{text}` is no name", start, end,
+                "illegal-character",
+                f"`{text}` is no name",
+                start,
+                end,
                 hint=f"names are made of a-z, A-Z, 0-9 and _; any other goes in backticks: `{text}`",
             )
             state.emit(ILLEGAL, start, end, text)
@@ -167,15 +170,20 @@ def _lex_number(state: _State, text: str) -> None:
             value = "0.0"
         state.emit("FLOAT", start, end, value)
     else:
-        state.report("malformed-number", f"`{text}` is no number", start, end, hint="a name does not begin with a digit")
+        state.report(
+            "malformed-number", f"`{text}` is no number", start, end, hint="a name does not begin with a digit"
+        )
         state.emit("INTEGER", start, end, "0")
 
 
 def _report_range(state: _State, text: str, start: int, end: int) -> None:
     shown = text if len(text) <= 40 else text[:37] + "…"
     state.report(
-        "number-out-of-range", f"the integer `{shown}` does not fit 64 bits", start, end,
-        hint=f"integers go from {-(2**63)} to {2**64 - 1}; write it as a float if it may lose digits: {shown}.0",
+        "number-out-of-range",
+        f"the integer `{shown}` does not fit 64 bits",
+        start,
+        end,
+        hint=f"integers go from {-(2**63)} to {2**64 - 1}; as a float it may lose digits: {shown}.0",
     )
 
 
@@ -183,8 +191,10 @@ def _lex_illegal(state: _State) -> None:
     start = state.position
     character = state.text[start]
     shown = f"`{character}`" if character.isprintable() else f"U+{ord(character):04X}"
-    state.report("illegal-character", f"{shown} means nothing here", start, start + 1, hint=_ADVICE.get(character, ""))
-    state.emit(ILLEGAL, start, start + 1, character)
+    quoted = re.compile(r"'[^'\n]*'").match(state.text, start)
+    end = quoted.end() if quoted else start + 1
+    state.report("illegal-character", f"{shown} means nothing here", start, end, hint=_ADVICE.get(character, ""))
+    state.emit(ILLEGAL, start, end, character)
 
 
 def _open_template(state: _State, *, heredoc: bool) -> None:
@@ -197,7 +207,11 @@ def _open_template(state: _State, *, heredoc: bool) -> None:
     line_end = re.compile(r"[ \t]*\r?\n").match(state.text, state.position)
     if line_end is None:
         state.report(
-            "malformed-heredoc", 'text behind the opening `"""`', start, start + 3, hint="begin the text on the next line"
+            "malformed-heredoc",
+            'text behind the opening `"""`',
+            start,
+            start + 3,
+            hint="begin the text on the next line",
         )
     else:
         state.position = line_end.end()
@@ -235,14 +249,20 @@ def _give_up_template(state: _State) -> None:
     if template.is_in_code:
         code = template.code_start
         state.report(
-            "unterminated-interpolation", "this `#{` has no `}`", code, code + 2,
+            "unterminated-interpolation",
+            "this `#{` has no `}`",
+            code,
+            code + 2,
             hint="close it with `}`, or write `\\#{` for the characters themselves",
         )
     elif template.heredoc:
         state.report("unterminated-heredoc", 'this `"""` has no end', start, start + 3, hint='end the text with `"""`')
     else:
         state.report(
-            "unterminated-string", "this string has no end on its line", start, state.position,
+            "unterminated-string",
+            "this string has no end on its line",
+            start,
+            state.position,
             hint='end it with `"`, or use `"""` for text of several lines',
         )
     del state.tokens[template.first_token :]

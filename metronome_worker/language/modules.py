@@ -8,15 +8,17 @@ that the sources of a program are all it takes to resolve it again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from metronome_worker.language.diagnostics import Diagnostics, suggest
+from metronome_worker.language.diagnostics import Diagnostics, did_you_mean
 from metronome_worker.language.names import has_valid_characters
 from metronome_worker.language.parser import parse_module
-from metronome_worker.language.source import Span
 from metronome_worker.language.syntax import DefineFlow, DefinePipeline, ModuleText, QualifiedName, Use
+
+if TYPE_CHECKING:
+    from metronome_worker.language.source import Span
 
 Reader = Callable[[str], str | None]
 """Gives the text of the file at a path, or None when there is no such file."""
@@ -58,6 +60,8 @@ class ModuleSearch(Struct, frozen=True):
 
     def find(self, path: ModulePath) -> tuple[str, str] | None:
         """The name and the text of the module's file."""
+        if not all(map(has_valid_characters, path)):
+            return None  # no name may lead out of the folders that are searched
         for root in self.roots:
             for extension in EXTENSIONS:
                 file = "/".join(path) + extension
@@ -96,7 +100,7 @@ class Loader:
     def _load_used(self, use: Use, chain: tuple[str, ...]) -> None:
         path = (*use.module.modules, use.module.name)
         if path not in self._sources_of:
-            found = self._search.find(path) if all(map(has_valid_characters, path)) else None
+            found = self._search.find(path)
             if found is None:
                 if path not in self._search.namespaces:
                     self._report_missing(use.module, path)
@@ -113,19 +117,20 @@ class Loader:
     def _report_missing(self, name: QualifiedName, path: ModulePath) -> None:
         file = "/".join(path) + EXTENSIONS[0]
         places = dict.fromkeys(_join(root.folder, file) for root in self._search.roots)
-        inner = sorted(known for known in self._search.suggestions() if known.startswith(f"{name}::"))
-        near = suggest(str(name), self._search.suggestions())
-        if inner:
-            hint = f"`{name}` is no module itself; it holds {', '.join(f'`{module}`' for module in inner[:5])}"
-        else:
-            hint = f"did you mean `{near}`?" if near else ""
-        holder = "::".join(name.modules)
-        if path[:-1] in self._search.namespaces or self._search.find(path[:-1] or ("",)) is not None:
-            hint = hint or f"`use` names a module, not what is in it: `use {holder};`, then `{name.modules[-1]}::{name.name}`"
         searched = f"searched: {', '.join(places)} (and the same with {' or '.join(EXTENSIONS[1:])})"
-        self._diagnostics.error(
-            "unknown-module", f"there is no module `{name}`", name.span, hint="\n".join(filter(None, (hint, searched)))
-        )
+        if not all(map(has_valid_characters, path)):
+            searched = "a module is a file whose name is a name of the language; the search never leaves its folders"
+        hints = [hint for hint in (self._hint_for_missing(name, path), searched) if hint]
+        self._diagnostics.error("unknown-module", f"there is no module `{name}`", name.span, hint="\n".join(hints))
+
+    def _hint_for_missing(self, name: QualifiedName, path: ModulePath) -> str:
+        inner = sorted(known for known in self._search.suggestions() if known.startswith(f"{name}::"))
+        if inner:
+            return f"`{name}` is no module itself; it holds {', '.join(f'`{module}`' for module in inner[:5])}"
+        if len(path) > 1 and self._search.find(path[:-1]):
+            holder = "::".join(name.modules)
+            return f"`use` takes a module, not what is in it: `use {holder};`, then `{path[-2]}::{path[-1]}`"
+        return did_you_mean(str(name), self._search.suggestions())
 
     def _report_cycle(self, span: Span, chain: Sequence[str]) -> None:
         if chain[-1] not in chain[:-1]:
@@ -133,7 +138,9 @@ class Loader:
             return
         circle = chain[chain.index(chain[-1]) :]
         self._diagnostics.error(
-            "cyclic-use", f"modules use each other in a circle: {' → '.join(circle)}", span,
+            "cyclic-use",
+            f"modules use each other in a circle: {' → '.join(circle)}",
+            span,
             hint="move what both need into a module of its own",
         )
 

@@ -28,7 +28,9 @@ def check_name(name: Name, what: str, diagnostics: Diagnostics) -> None:
     """Report a name that cannot become part of a key; only backticks make such names."""
     if not has_valid_characters(name.text):
         diagnostics.error(
-            "invalid-name", f"this cannot be the name of a {what}", name.span,
+            "invalid-name",
+            f"this cannot be the name of a {what}",
+            name.span,
             hint="names become parts of keys in Redis: no `{`, `}`, `:`, `/`, `\\`, blanks or control characters, "
             f"at most {_MAX_LENGTH} characters",
         )

@@ -102,4 +102,9 @@ class _Parser:
             return index + 1
         self._skipped_from = index
         start = self._automaton.fail_statement(position)
-        return statement_end(self._tokens, bisect_left(self._starts, start), index)
+        resume = statement_end(self._tokens, bisect_left(self._starts, start), index)
+        following = self._tokens[resume].kind
+        if following in STATEMENT_STARTS or (following == END_OF_FILE and self._tokens[index].kind == ILLEGAL):
+            # The `;` or `end` that is missing there belongs to what was given up.
+            self._reported = max(self._reported, resume)
+        return resume

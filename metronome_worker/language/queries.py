@@ -78,7 +78,8 @@ def _check_streams(
         check_name(stream.name, "stream", diagnostics)
         if stream.name.text in (*from_ports, *into_ports):
             diagnostics.error(
-                "duplicate-name", f"`{stream.name.text}` is a port of this pipeline, so no stream can be called so",
+                "duplicate-name",
+                f"`{stream.name.text}` is a port of this pipeline, so no stream can be called so",
                 stream.name.span,
             )
 
@@ -103,4 +104,5 @@ def _check_endpoint(
         way = "leave the pipeline" if word == "from" else "come into the pipeline"
         choices = ", ".join(f"`{choice}`" for choice in known)
         hint = f"`{name}` is a port by which events {way}; `{word}` takes {choices}"
-    diagnostics.error("unknown-stream", f"there is no stream or port `{name}` to select {word}", endpoint.stream.span, hint=hint)
+    message = f"there is no stream or port `{name}` to select {word}"
+    diagnostics.error("unknown-stream", message, endpoint.stream.span, hint=hint)

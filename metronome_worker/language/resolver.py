@@ -80,9 +80,7 @@ def _define(scope: Scope, statements: Sequence[Any], outer_parameters: tuple[str
         resolved = _resolve_connector(scope, connector, outer_parameters)
         scope.definitions.connectors.setdefault(connector.name.text, resolved)
     for pipeline in pipelines:
-        scope.definitions.pipelines.setdefault(
-            pipeline.name.text, resolve_pipeline(scope, pipeline, outer_parameters)
-        )
+        scope.definitions.pipelines.setdefault(pipeline.name.text, resolve_pipeline(scope, pipeline, outer_parameters))
 
 
 def _resolve_connector(
@@ -94,7 +92,9 @@ def _resolve_connector(
         name = setting.name.text
         if name not in CONNECTOR_SETTINGS:
             diagnostics.error(
-                "unknown-setting", f"connectors have no setting `{name}`", setting.name.span,
+                "unknown-setting",
+                f"connectors have no setting `{name}`",
+                setting.name.span,
                 hint=did_you_mean(name, CONNECTOR_SETTINGS)
                 or f"the settings of every connector are {', '.join(CONNECTOR_SETTINGS)}; its own go in `config`",
             )
@@ -174,7 +174,8 @@ def _resolve_deployment(scope: Scope, deploy: syntax.DeployFlow) -> Deployment |
     settings = resolve_settings(deploy.settings, where)
     if flow is None:
         if not name.modules:
-            hint = did_you_mean(name.name, scope.local_names("flow")) or f"define it: `define flow {name.name} flow … end;`"
+            hint = did_you_mean(name.name, scope.local_names("flow"))
+            hint = hint or f"define it: `define flow {name.name} flow … end;`"
             diagnostics.error("unknown-definition", f"there is no flow `{name}` to deploy", name.span, hint=hint)
         return None
     check_arguments(f"flow `{name}`", flow.parameters, deploy.settings, deploy.name.span, diagnostics)
@@ -188,12 +189,16 @@ def _report_no_deployment(
     if not statements:
         span = Span(source, 0, 0) if text else None
         diagnostics.error(
-            "empty-file", f"there is nothing in {source}", span,
+            "empty-file",
+            f"there is nothing in {source}",
+            span,
             hint="a deployment defines a flow and deploys it:\ndefine flow main flow … end;\ndeploy flow main;",
         )
         return
     name = flows[-1].name if flows else None
     diagnostics.error(
-        "no-deployment", "this file deploys no flow", name.span if name else statements[-1].span,
+        "no-deployment",
+        "this file deploys no flow",
+        name.span if name else statements[-1].span,
         hint=f"add at its end: `deploy flow {name.text if name else 'main'};`",
     )

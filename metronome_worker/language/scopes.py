@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -11,7 +12,7 @@ from metronome_worker.language.modules import ModulePath
 from metronome_worker.language.program import ConnectorDefinition, FlowDefinition, PipelineDefinition
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from metronome_worker.language.syntax import QualifiedName, Use
 
@@ -76,7 +77,9 @@ def make_scope(world: World, uses: Iterable[Use], outer: Scope | None = None) ->
         if aliases.get(name, path) != path:
             span = use.alias.span if use.alias else use.module.span
             world.diagnostics.error(
-                "duplicate-name", f"`{name}` is used for another module already", span,
+                "duplicate-name",
+                f"`{name}` is used for another module already",
+                span,
                 hint=f"give this one a name of its own: `use {use.module} as other_name;`",
             )
         aliases[name] = path
@@ -112,7 +115,9 @@ def find_module(scope: Scope, name: QualifiedName) -> ModulePath | None:
     world, path = scope.world, scope.alias(name.modules[0])
     if path is None:
         world.diagnostics.error(
-            "unknown-module", f"no module `{name.modules[0]}` is in use here", name.span,
+            "unknown-module",
+            f"no module `{name.modules[0]}` is in use here",
+            name.span,
             hint=_hint_for_module(scope, name),
         )
         return None
@@ -121,7 +126,9 @@ def find_module(scope: Scope, name: QualifiedName) -> ModulePath | None:
         inner = inner or (*path, part)
         if inner not in world.namespaces and inner not in world.modules:
             world.diagnostics.error(
-                "unknown-module", f"the module `{'::'.join(path)}` has no module `{part}`", name.span,
+                "unknown-module",
+                f"the module `{'::'.join(path)}` has no module `{part}`",
+                name.span,
                 hint=did_you_mean(part, [known[-1] for known in world.namespaces if known[:-1] == path]),
             )
             return None

@@ -39,7 +39,7 @@ class QualifiedName(Node, frozen=True, kw_only=True):
 class Literal(Node, frozen=True, kw_only=True):
     """``null``, a bool, an integer within 64 bits, a float, or a string without interpolation."""
 
-    value: None | bool | int | float | str
+    value: bool | int | float | str | None
 
 
 class StringTemplate(Node, frozen=True, kw_only=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from metronome_worker.language.diagnostics import did_you_mean
 from metronome_worker.language.recovery import open_blocks
 from metronome_worker.language.source import Span, position_of
 from metronome_worker.language.tokens import (
@@ -21,23 +22,34 @@ if TYPE_CHECKING:
     from metronome_worker.language.diagnostics import Diagnostics
 
 _EXPRESSION: Final = frozenset(
-    ["IDENTIFIER", "INTEGER", "FLOAT", "STRING", "STRING_START", "NULL", "TRUE", "FALSE", "LEFT_BRACKET", "LEFT_BRACE", "LEFT_PARENTHESIS", "PLUS", "MINUS", "BANG", "NOT", "PRESENT", "ABSENT", "EVENT", "STATE", "ARGS", "GROUP", "WINDOW", "META"]
-)
-_PATH: Final = frozenset(["IDENTIFIER", "LEFT_BRACKET", "LEFT_BRACE", "LEFT_PARENTHESIS", "EVENT", "STATE", "ARGS", "GROUP", "WINDOW", "META"])
+    {
+        "IDENTIFIER", "INTEGER", "FLOAT", "STRING", "STRING_START", "NULL", "TRUE", "FALSE", "LEFT_BRACKET",
+        "LEFT_BRACE", "LEFT_PARENTHESIS", "PLUS", "MINUS", "BANG", "NOT", "PRESENT", "ABSENT", "EVENT", "STATE",
+        "ARGS", "GROUP", "WINDOW", "META",
+    }
+)  # fmt: skip
+_PATH: Final = frozenset(
+    {
+        "IDENTIFIER", "LEFT_BRACKET", "LEFT_BRACE", "LEFT_PARENTHESIS", "EVENT", "STATE", "ARGS", "GROUP", "WINDOW",
+        "META",
+    }
+)  # fmt: skip
 _OPERATOR: Final = frozenset(
-    ["OR", "XOR", "AND", "CARET", "AMPERSAND", "EQUAL", "NOT_EQUAL", "LESS", "LESS_EQUAL", "GREATER", "GREATER_EQUAL", "SHIFT_LEFT", "SHIFT_RIGHT", "SHIFT_RIGHT_UNSIGNED", "PLUS", "MINUS", "STAR", "SLASH", "PERCENT"]
-)
+    {
+        "OR", "XOR", "AND", "CARET", "AMPERSAND", "EQUAL", "NOT_EQUAL", "LESS", "LESS_EQUAL", "GREATER",
+        "GREATER_EQUAL", "SHIFT_LEFT", "SHIFT_RIGHT", "SHIFT_RIGHT_UNSIGNED", "PLUS", "MINUS", "STAR", "SLASH",
+        "PERCENT",
+    }
+)  # fmt: skip
 _CONTINUATION: Final = frozenset({"DOT", "LEFT_BRACKET", "LEFT_PARENTHESIS", "PATH_SEPARATOR", "AS"})
 _UNSUPPORTED: Final = {
-    "MATCH": "`match`", "FOR": "`for`", "PATCH": "`patch`", "MERGE": "`merge`", "FN": "functions in the language (`fn`)",
-    "INTRINSIC": "`intrinsic fn`", "CONST": "constants (`const`)", "LET": "`let`", "EMIT": "`emit`", "DROP": "`drop`",
-    "RECUR": "`recur`", "SCRIPT": "scripts", "OPERATOR": "operators", "GROUP": "`group by`", "SHIFT_LEFT": "binaries (`<< >>`)",
-    "EXTRACTOR": "extractors", "WINDOW": "windows",
+    "MATCH": "`match`", "FOR": "`for`", "PATCH": "`patch`", "MERGE": "`merge`", "CONST": "constants (`const`)",
+    "FN": "functions in the language (`fn`)", "INTRINSIC": "`intrinsic fn`", "LET": "`let`", "EMIT": "`emit`",
+    "DROP": "`drop`", "RECUR": "`recur`", "SCRIPT": "scripts", "OPERATOR": "operators", "WINDOW": "windows",
+    "GROUP": "`group by`", "SHIFT_LEFT": "binaries (`<< >>`)", "EXTRACTOR": "extractors",
 }  # fmt: skip
 _DEFINABLE: Final = frozenset({"SCRIPT", "OPERATOR", "WINDOW"})
-_LOOKALIKES: Final = {
-    "AMPERSAND": "and", "BAR": "or",
-}  # fmt: skip
+_LOOKALIKES: Final = {"AMPERSAND": "and", "BAR": "or"}
 
 
 def report_syntax_error(
@@ -67,12 +79,15 @@ def unsupported_feature(tokens: Sequence[Token], index: int, expected: Collectio
     """The feature of the whole language that begins with the token, or empty."""
     kind = tokens[index].kind
     before = tokens[index - 1].kind if index else ""
+    following = tokens[index + 1].kind if index + 1 < len(tokens) else ""
+    if kind == "DEFINE" and following in _DEFINABLE:
+        return _UNSUPPORTED[following]
     if kind in _DEFINABLE:
         return _UNSUPPORTED[kind] if before in ("DEFINE", "CREATE") else ""
     if kind == "LEFT_BRACKET" and _follows_select_source(tokens, index):
         return "windows"
     if kind == "GROUP":
-        return _UNSUPPORTED[kind] if tokens[index + 1].kind == "BY" else ""
+        return _UNSUPPORTED[kind] if following == "BY" else ""
     if kind == "SHIFT_LEFT":
         return _UNSUPPORTED[kind] if "INTEGER" in expected else ""
     if kind == "FLOW" or (kind in ("CREATE", "DEFINE") and "STREAM" in expected):
@@ -125,6 +140,10 @@ def _hint(tokens: Sequence[Token], index: int, expected: set[str], text: str) ->
         return f"the body of a {word} begins with `{word}` once more: `define {word} x {word} … end;`"
     if "END" in expected and (kind == END_OF_FILE or kind in STATEMENT_STARTS):
         return _hint_of_open_block(tokens, index, text)
+    if kind in ("PIPELINE", "CONNECTOR") and before == "SLASH" and expected == {"IDENTIFIER"}:
+        return "two ends are joined by `to`: `connect /connector/a to /pipeline/b`"
+    if kind == "IDENTIFIER" and (hint := _hint_for_misspelt_keyword(token, expected)):
+        return hint
     if kind == "ASSIGN" and "EQUAL" in expected:
         return "values are compared with `==`"
     if kind in _LOOKALIKES and before == kind:
@@ -140,6 +159,10 @@ def _hint(tokens: Sequence[Token], index: int, expected: set[str], text: str) ->
     if kind == END_OF_FILE:
         return _hint_of_open_block(tokens, index, text)
     return ""
+
+
+def _hint_for_misspelt_keyword(token: Token, expected: set[str]) -> str:
+    return did_you_mean(token.value, {kind.lower() for kind in expected if kind.lower() in KEYWORDS})
 
 
 def _hint_of_open_block(tokens: Sequence[Token], index: int, text: str) -> str:

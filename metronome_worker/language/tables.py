@@ -19,7 +19,7 @@ _TABLE: Final = "grammar.table.json"
 
 
 class Rule(Struct, frozen=True, array_like=True):
-    """``action`` is the builder's method, empty for one symbol that passes through; ``result`` the symbol that ``size`` symbols become."""
+    """``size`` symbols become one ``result``, by the builder's method ``action`` (empty: one passes through)."""
 
     action: str
     result: str

@@ -26,8 +26,14 @@ class Token(Struct, frozen=True, gc=False):
 
 
 KEYWORDS: Final = frozenset(
-    ["absent", "and", "args", "as", "by", "case", "connect", "connector", "const", "copy", "create", "default", "define", "deploy", "drop", "each", "emit", "end", "erase", "event", "false", "flow", "fn", "for", "from", "group", "having", "insert", "into", "intrinsic", "let", "match", "merge", "move", "not", "null", "of", "operator", "or", "patch", "pipeline", "present", "recur", "script", "select", "set", "sliding", "state", "stream", "to", "true", "tumbling", "update", "upsert", "use", "when", "where", "window", "with", "xor"]
-)
+    {
+        "absent", "and", "args", "as", "by", "case", "connect", "connector", "const", "copy", "create", "default",
+        "define", "deploy", "drop", "each", "emit", "end", "erase", "event", "false", "flow", "fn", "for", "from",
+        "group", "having", "insert", "into", "intrinsic", "let", "match", "merge", "move", "not", "null", "of",
+        "operator", "or", "patch", "pipeline", "present", "recur", "script", "select", "set", "sliding", "state",
+        "stream", "to", "true", "tumbling", "update", "upsert", "use", "when", "where", "window", "with", "xor",
+    }
+)  # fmt: skip
 """Reserved words; the kind of such a token is the word in upper case."""
 
 SYMBOLS: Final = {

@@ -15,7 +15,7 @@ LIBRARY_MODULES: Final = ("integration", "tremor::connectors", "tremor::pipeline
 
 
 def read_library(path: str) -> str | None:
-    """The text of the file at a path like ``<library>/tremor/connectors.tremor``, or None when it is not in the library."""
+    """The text of the file at a path like ``<library>/integration.tremor``, or None when the library has none."""
     prefix = f"{LIBRARY}/"
     if not path.startswith(prefix) or not path.endswith(".tremor"):
         return None

@@ -206,9 +206,11 @@ def _report_unknown(key: InstanceKey, endpoint: Endpoint, flow: FlowDefinition, 
     known += _definitions(flow, kind)
     other = InstanceKind.PIPELINE if kind is InstanceKind.CONNECTOR else InstanceKind.CONNECTOR
     close = suggest(alias, known)
-    if close is None and any(c.kind is other and c.name.text == alias for c in flow.creations):
+    if close is not None:
+        hint = f"did you mean `{name_of((kind, close))}`?"
+    elif any(created.kind is other and created.name.text == alias for created in flow.creations):
         hint = f"there is a {other.value} of that name: {name_of((other, alias))}"
     else:
-        hint = hint_for(alias, [name_of((kind, one)) for one in ([close] if close else dict.fromkeys(known))])
+        hint = hint_for(alias, [name_of((kind, one)) for one in dict.fromkeys(known)])
     message = f"there is no {kind.value} called `{alias}` in this flow"
     report.error("unknown-instance", message, endpoint.span, label="not created, not defined", hint=hint)

@@ -102,7 +102,8 @@ class _SettingsReader:
         return span_of(written.value, path, is_key=is_key, given=self._request.given)
 
     def _problem(self, problem: SettingProblem, setting: str, *prefix: str) -> None:
-        span = self._span(setting, *prefix, *problem.path, is_key=problem.is_unknown)
+        is_key = problem.is_unknown and bool(problem.path)
+        span = self._span(setting, *prefix, *problem.path, is_key=is_key)
         if problem.is_warning:
             self._report.warning("doubtful-setting", problem.message, span, hint=problem.hint)
         else:
@@ -145,7 +146,7 @@ class _SettingsReader:
         settings = ProcessorSettings(name=read.name, config=read.config or {})
         problems = self._tools.check_processor(setting.removesuffix("s"), settings)
         for problem in problems:
-            self._problem(problem, setting, *at, *(("config",) if problem.path else ()))
+            self._problem(problem, setting, *at, "name" if problem.is_unknown and not problem.path else "config")
         return () if any(not problem.is_warning for problem in problems) else (settings,)
 
     def check_codec(self, kind: ConnectorKind, config: Any) -> None:

@@ -58,8 +58,17 @@ def build_function(
     assert isinstance(definition, ast.FunctionDef)
     definition.body = list(body)
     try:
-        code = compile(ast.fix_missing_locations(module), f"<{name}>", "exec")
+        code = compile(_with_locations(module), f"<{name}>", "exec")
     except (RecursionError, MemoryError, SyntaxError):
         raise EvalError("the expression is too long or too deeply nested", span) from None
     [function] = [constant for constant in code.co_consts if hasattr(constant, "co_code")]
     return FunctionType(function, namespace, name)
+
+
+def _with_locations(module: ast.Module) -> ast.Module:
+    """Gives line 1 to all that cannot fail.  (``ast.fix_missing_locations`` recurses as deep as the expression.)"""
+    for node in ast.walk(module):
+        if isinstance(node, ast.expr | ast.stmt | ast.excepthandler) and not hasattr(node, "lineno"):
+            node.lineno = node.end_lineno = 1
+            node.col_offset = node.end_col_offset = 0
+    return module

@@ -32,8 +32,12 @@ if TYPE_CHECKING:
     from metronome_worker.language.source import Span
     from metronome_worker.runtime.function import Function
 
-#: How deep expressions may be nested: well below where Python's own compiler gives up, and the same in every process.
-MAX_DEPTH = 120
+#: How deep expressions may be nested: as deep as the parser lets them, and not as deep as Python's own compiler could
+#: be asked to go, whose limit differs from version to version.
+MAX_DEPTH = 200
+
+#: Down to here operators are inlined, which nests the generated code several levels for one of the expression.
+_INLINE_DEPTH = 50
 
 _JUNCTIONS = (BinaryOperator.AND, BinaryOperator.OR)
 
@@ -61,36 +65,33 @@ class ExpressionCompiler:
         if self._depth >= MAX_DEPTH:
             raise EvalError(f"expressions may be nested {MAX_DEPTH} deep, this one is deeper", expression.span)
         self._depth += 1
-        try:
-            return self._compile(expression, scope)
-        finally:
-            self._depth -= 1
-
-    def _compile(self, expression: Expression, scope: Scope) -> Fragment:
         match expression:
             case Literal(value=value):
-                return self.builder.constant(value)
+                fragment = self.builder.constant(value)
             case StringTemplate():
-                return self._template(expression, scope)
+                fragment = self._template(expression, scope)
             case ListLiteral():
-                return self._list(expression, scope)
+                fragment = self._list(expression, scope)
             case RecordLiteral():
-                return self._record(expression, scope)
+                fragment = self._record(expression, scope)
             case Path():
-                return paths.path(self, expression, scope)
+                fragment = paths.path(self, expression, scope)
             case Presence():
-                return paths.presence(self, expression, scope)
+                fragment = paths.presence(self, expression, scope)
             case Unary(operator=operator, operand=operand, span=span):
-                return operations.unary(self.builder, operator, self.compile(operand, scope), Site(span=span))
+                fragment = operations.unary(self.builder, operator, self.compile(operand, scope), Site(span=span))
             case Binary(operator=operator) if operator in _JUNCTIONS:
-                return self._junction(expression, scope)
+                fragment = self._junction(expression, scope)
             case Binary(operator=operator, left=left, right=right, span=span):
                 sides = self.compile(left, scope), self.compile(right, scope)
-                return operations.binary(self.builder, operator, *sides, Site(span=span))
+                make = operations.binary if self._depth <= _INLINE_DEPTH else operations.plain_binary
+                fragment = make(self.builder, operator, *sides, Site(span=span))
             case Call():
-                return self._call(expression, scope)
+                fragment = self._call(expression, scope)
             case _:
                 assert_never(expression)
+        self._depth -= 1
+        return fragment
 
     def _template(self, template: StringTemplate, scope: Scope) -> Fragment:
         parts: list[ast.expr] = []

@@ -46,9 +46,8 @@ _SAFE_FACTOR = 2**31
 
 def binary(builder: Builder, operator: BinaryOperator, left: Fragment, right: Fragment, site: Site) -> Fragment:
     """Any operator but ``and`` and ``or``, which do not always want their right side."""
-    folded = _fold(operators.BINARY[operator], left, right)
-    if folded is not UNKNOWN:
-        return builder.constant(folded)
+    if left.is_constant and right.is_constant:
+        return plain_binary(builder, operator, left, right, site)
     if operator in _EQUALITY:
         return _equality(builder, operator, left, right, site)
     if operator in _ORDER and (inline := _order(builder, operator, left, right, site)):
@@ -57,6 +56,14 @@ def binary(builder: Builder, operator: BinaryOperator, left: Fragment, right: Fr
         return inline
     if operator in _ARITHMETIC and (inline := _arithmetic(builder, operator, left, right, site)):
         return inline
+    return _call(builder, operator, left.code, right.code, site)
+
+
+def plain_binary(builder: Builder, operator: BinaryOperator, left: Fragment, right: Fragment, site: Site) -> Fragment:
+    """The same with nothing inlined."""
+    folded = _fold(operators.BINARY[operator], left, right)
+    if folded is not UNKNOWN:
+        return builder.constant(folded)
     return _call(builder, operator, left.code, right.code, site)
 
 

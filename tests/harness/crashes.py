@@ -67,7 +67,7 @@ class Life:
         raise Crashed
 
 
-class CrashableConnection(FakeAsyncRedisConnection):  # type: ignore[misc]  # fakeredis has no types
+class CrashableConnection(FakeAsyncRedisConnection):
     """A connection that asks its ``Life`` before each command and after each reply."""
 
     def __init__(self, *, life: Life, **settings: Any) -> None:
@@ -78,17 +78,17 @@ class CrashableConnection(FakeAsyncRedisConnection):  # type: ignore[misc]  # fa
         await self._life.before_command()
         await super().send_packed_command(command, check_health)
 
-    async def read_response(self, **settings: Any) -> Any:
+    async def read_response(self, *args: Any, **settings: Any) -> Any:
         """The reply, unless the component died before it came: a pending blocking read dies at once."""
         if self._life.is_over:
             await self._life.end()
         if await self.can_read(0):
-            return await super().read_response(**settings)
-        reading = asyncio.ensure_future(super().read_response(**settings))
+            return await super().read_response(*args, **settings)
+        reading = asyncio.ensure_future(super().read_response(*args, **settings))
         dying = asyncio.ensure_future(self._life.over.wait())
         try:
             await asyncio.wait([reading, dying], return_when=asyncio.FIRST_COMPLETED)
-            if self._life.is_over:
+            if self._life.over.is_set():  # since this began
                 await self._life.end()
             return reading.result()
         finally:
@@ -97,8 +97,8 @@ class CrashableConnection(FakeAsyncRedisConnection):  # type: ignore[misc]  # fa
             await asyncio.gather(reading, dying, return_exceptions=True)
 
 
-def crashable_client(server: fakeredis.FakeServer, life: Life) -> fakeredis.FakeAsyncRedis:
-    """A client of ``server`` that dies with ``life``."""
+def crashable_client(server: fakeredis.FakeServer, life: Life) -> Any:
+    """A client of ``server`` that dies with ``life``; untyped as ``fake_client`` is."""
     client = fakeredis.FakeAsyncRedis(server=server, version=(7, 0), connection_class=CrashableConnection)
     client.connection_pool.connection_kwargs["life"] = life
     return client

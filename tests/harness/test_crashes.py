@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -12,10 +12,10 @@ from tests.harness.virtual_clock import VirtualClock, fake_client, fake_server, 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from fakeredis import FakeAsyncRedis, FakeServer
+    from fakeredis import FakeServer
 
 
-def with_server(scene: Callable[[FakeServer, FakeAsyncRedis], Awaitable[None]]) -> None:
+def with_server(scene: Callable[[FakeServer, Any], Awaitable[None]]) -> None:
     async def main() -> None:
         with fake_server(VirtualClock(virtual_loop())) as server:
             witness = fake_client(server)
@@ -28,7 +28,7 @@ def with_server(scene: Callable[[FakeServer, FakeAsyncRedis], Awaitable[None]]) 
 def test_last_command_is_executed_or_not_and_never_answered() -> None:
     outcomes: set[bytes | None] = set()
 
-    async def scene(server: FakeServer, witness: FakeAsyncRedis) -> None:
+    async def scene(server: FakeServer, witness: Any) -> None:
         for seed in range(20):
             life = Life(Random(seed))
             client = crashable_client(server, life)
@@ -45,7 +45,7 @@ def test_last_command_is_executed_or_not_and_never_answered() -> None:
 
 
 def test_nothing_that_the_dead_send_has_an_effect() -> None:
-    async def scene(server: FakeServer, witness: FakeAsyncRedis) -> None:
+    async def scene(server: FakeServer, witness: Any) -> None:
         life = Life(Random(1))
         client = crashable_client(server, life)
         life.crash()
@@ -61,7 +61,7 @@ def test_nothing_that_the_dead_send_has_an_effect() -> None:
 
 
 def test_pending_read_ends_at_the_crash() -> None:
-    async def scene(server: FakeServer, witness: FakeAsyncRedis) -> None:
+    async def scene(server: FakeServer, witness: Any) -> None:
         life = Life(Random(1))
         client = crashable_client(server, life)
         reading = asyncio.create_task(client.xread({"s": "$"}, block=2000))
@@ -76,7 +76,7 @@ def test_pending_read_ends_at_the_crash() -> None:
 
 
 def test_crash_passes_through_what_a_component_catches() -> None:
-    async def scene(server: FakeServer, witness: FakeAsyncRedis) -> None:
+    async def scene(server: FakeServer, witness: Any) -> None:
         life = Life(Random(1))
         client = crashable_client(server, life)
 
@@ -98,7 +98,7 @@ def test_crash_passes_through_what_a_component_catches() -> None:
 
 
 def test_dead_that_hang_never_return() -> None:
-    async def scene(server: FakeServer, witness: FakeAsyncRedis) -> None:
+    async def scene(server: FakeServer, witness: Any) -> None:
         life = Life(Random(1), hangs=True)
         client = crashable_client(server, life)
         life.die_after(1)

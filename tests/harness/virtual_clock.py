@@ -19,7 +19,7 @@ import selectors
 import time
 from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, TypeVarTuple
 from unittest import mock
 
 import fakeredis
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from contextvars import Context
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 #: What a server's clock shows when its ``VirtualClock`` shows 0: 2023-11-14T22:13:20Z.
 EPOCH_S: Final = 1_700_000_000
@@ -93,7 +94,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self._jumping.now_ns / NS_PER_S
 
     def call_soon_threadsafe(
-        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.Handle:
         """There are no other threads: no pipe has to wake the loop."""
         return self.call_soon(callback, *args, context=context)
@@ -103,7 +104,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         future: asyncio.Future[T] = self.create_future()
         try:
             future.set_result(func(*args))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  whatever it is belongs to whoever awaits the future
             future.set_exception(error)
         return future
 
@@ -135,7 +136,7 @@ class VirtualClock:
 
     async def sleep_until(self, deadline_ns: int) -> None:
         """Exact to the nanosecond, up to what a float of seconds can say."""
-        while (left_ns := deadline_ns - self.now_ns()) > 0:
+        while (left_ns := deadline_ns - self.now_ns()) > 0:  # noqa: ASYNC110  it is time that is waited for
             await asyncio.sleep(left_ns / NS_PER_S)
 
 
@@ -161,6 +162,9 @@ def fake_server(clock: VirtualClock) -> Iterator[fakeredis.FakeServer]:
             patch.stop()
 
 
-def fake_client(server: fakeredis.FakeServer, **settings: Any) -> fakeredis.FakeAsyncRedis:
-    """A client of ``server`` with connections of its own.  Each simulated component needs one."""
+def fake_client(server: fakeredis.FakeServer, **settings: Any) -> Any:
+    """A ``FakeAsyncRedis`` of ``server`` with connections of its own.  Each simulated component needs one.
+
+    Untyped: redis-py's types do not tell the replies of asyncio clients from those of blocking ones.
+    """
     return fakeredis.FakeAsyncRedis(server=server, version=(7, 0), **settings)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from metronome_worker.plan.model import ProcessorSettings, Value
+
+
+Encoded = TypeVar("Encoded")
 
 
 class Codec(Protocol):
@@ -71,13 +74,13 @@ class JsonCodec:
         return self._guarded(self._encoder.encode, value)
 
     def encode_many(self, values: Sequence[Value]) -> list[bytes]:
-        return [self.encode(value) for value in values]
+        return self._guarded(lambda all_: list(map(self._encoder.encode, all_)), values)
 
     def encode_separated(self, values: Sequence[Value], separator: bytes) -> bytes:
         lines = self._guarded(self._encoder.encode_lines, values)
         return lines if separator == b"\n" else lines.replace(b"\n", separator)  # JSON has no raw newline inside
 
-    def _guarded(self, encode: Callable[[Any], bytes], value: Any) -> bytes:
+    def _guarded(self, encode: Callable[[Any], Encoded], value: Any) -> Encoded:
         try:
             return encode(value)
         except RecursionError:
@@ -87,7 +90,7 @@ class JsonCodec:
 
 
 class StringCodec:
-    """Text in UTF-8: strings as they are; what else is to be written, as JSON.  All bytes that are UTF-8 are strings."""
+    """Text in UTF-8: strings as they are, what else is to be written as JSON.  What is read is always a string."""
 
     name = "string"
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -139,7 +140,7 @@ def test_what_passes_by_itself_is_tried_again(error: Exception) -> None:
 
 def test_waits_grow_up_to_two_seconds_and_differ_between_processes() -> None:
     _, tried_ms, _ = insist(*[RedisConnectionError("closed")] * 20)
-    waits = [after - before for before, after in zip(tried_ms, tried_ms[1:], strict=False)]
+    waits = [after - before for before, after in pairwise(tried_ms)]
     assert 10 <= waits[0] <= 20
     assert all(1000 <= wait <= 2000 for wait in waits[8:])
     assert insist(*[RedisConnectionError("closed")] * 20, seed=2)[1] != tried_ms

@@ -1,0 +1,65 @@
+"""`metronome run`: a whole deployment in one process, on an embedded server or on a Redis that is named."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from metronome_worker.assembly import check_file
+from metronome_worker.cli.report import show_diagnostics
+from metronome_worker.errors import FlowError
+from metronome_worker.observe.log import LEVELS, make_log
+from metronome_worker.settings import read_environment
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from metronome_worker.assembly import CheckedFlow
+    from metronome_worker.settings import Environment
+
+
+@click.command()
+@click.argument("flows", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FLOW...")
+@click.option("--redis", "redis_url", metavar="URL", help="A Redis to use (else METRONOME_REDIS_URL, else an own one).")
+@click.option("--data", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Keep the own server's data here.")
+@click.option("--strict", is_flag=True, help="Treat corrections of the flow as errors.")
+@click.option("--log-level", type=click.Choice(tuple(LEVELS)), default="info", show_default=True)
+def run(flows: tuple[Path, ...], *, redis_url: str | None, data: Path | None, strict: bool, log_level: str) -> int:
+    """Run flow files until each has left by its `exit` connector.
+
+    The status is the number in the `exit` event, the largest one of several flows.  SIGTERM and Ctrl-C leave in
+    order with status 0 and 130; a second one leaves at once.
+    """
+    environment = read_environment(os.environ)
+    if data is not None and redis_url is not None:
+        raise click.UsageError("--data is for the embedded server: it cannot go with --redis")
+    checked = _check(flows, environment, strict=strict)
+    log = make_log(sys.stderr, log_level)
+    import uvloop
+
+    from metronome_worker.cli.deployment import run_deployment
+
+    # With --data the data are wanted on disk here, whatever Redis the environment names.
+    url = redis_url or (environment.redis_url if data is None else None)
+    return uvloop.run(run_deployment(checked, url, data, environment.namespace, log))
+
+
+def _check(paths: Sequence[Path], environment: Environment, *, strict: bool) -> list[CheckedFlow]:
+    """The flows of all files.  Warnings are shown; errors are raised, all together."""
+    files = [check_file(path, environment.module_path, strict=strict) for path in paths]
+    problems = [diagnostic for file in files for diagnostic in file.diagnostics]
+    texts = {name: text for file in files for name, text in file.sources.items()}
+    if any(file.has_errors for file in files):
+        raise FlowError(problems, texts)
+    for file in files:
+        show_diagnostics(file.diagnostics, file.sources)
+    flows = [flow for file in files for flow in file.flows]
+    names = [flow.plan.flow for flow in flows]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise click.UsageError(f"flow {repeated[0]} is in more than one of the files: give one of them another name")
+    return flows

@@ -1,0 +1,66 @@
+"""How a flow leaves, step by step; a new leader goes on where the last one stopped."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from metronome_worker.broker.exits import ExitRequest, ExitState, fold
+from metronome_worker.ticker.leaving import Done, Wait, WriteBarrier, WriteEnd, next_step
+
+STAGES = frozenset({"a", "b"})
+ASKED = ExitState(request=ExitRequest(at_ms=1_000, code=3, delay_ms=500))
+LEAVING = replace(ASKED, barrier={"a": "5-0"}, barrier_ms=1_500)
+
+
+def test_nothing_happens_without_a_request() -> None:
+    assert next_step(ExitState(), 99_999, STAGES, 30_000) == Wait()
+
+
+def test_the_delay_is_waited_for_by_the_servers_clock() -> None:
+    assert next_step(ASKED, 1_499, STAGES, 30_000) == Wait(1_500)
+    assert next_step(ASKED, 1_500, STAGES, 30_000) == WriteBarrier(3)
+
+
+def test_the_end_waits_for_every_stage() -> None:
+    half = replace(LEAVING, drained=frozenset({"a"}))
+    assert next_step(half, 1_600, STAGES, 30_000) == Wait(31_500)
+    assert next_step(replace(half, drained=STAGES), 1_600, STAGES, 30_000) == WriteEnd("drained")
+
+
+def test_the_deadline_ends_the_waiting() -> None:
+    assert next_step(LEAVING, 31_500, STAGES, 30_000) == WriteEnd("deadline")
+
+
+def test_a_request_that_is_not_graceful_waits_for_nobody() -> None:
+    abrupt = replace(LEAVING, request=ExitRequest(at_ms=1_000, code=3, is_graceful=False))
+    assert next_step(abrupt, 1_500, STAGES, 30_000) == WriteEnd("abrupt")
+
+
+def test_the_end_is_the_end() -> None:
+    assert next_step(replace(LEAVING, end=3), 1_600, STAGES, 30_000) == Done()
+
+
+def test_the_first_request_counts() -> None:
+    first = fold(ExitState(), "1000-0", {"exit": "3", "delay": "500"})
+    assert fold(first, "1001-0", {"exit": "4"}) == first == ASKED
+
+
+def test_a_bare_request_leaves_gracefully_at_once() -> None:
+    state = fold(ExitState(), "7-0", {"exit": "0"})
+    assert state.request == ExitRequest(at_ms=7, code=0)
+
+
+def test_what_makes_no_sense_in_the_stream_does_no_harm() -> None:
+    state = ExitState()
+    for fields in ({}, {"barrier": "{oops"}, {"barrier": "[1]"}, {"hello": "world"}, {"drained": "x"}):
+        state = fold(state, "1-0", fields)
+    assert (state.barrier, state.end, state.request) == (None, None, None)
+
+
+def test_a_code_that_is_no_number_is_a_failure_and_one_byte_is_all_there_is() -> None:
+    def code(text: str) -> int:
+        request = fold(ExitState(), "1-0", {"exit": text}).request
+        assert request is not None
+        return request.code
+
+    assert [code("soon"), code("256"), code("257"), code("-1")] == [1, 1, 1, 1]
