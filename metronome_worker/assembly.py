@@ -1,4 +1,4 @@
-"""The one place that puts the parts together: files to checked plans, stored sources to plans, plans to running parts."""
+"""The one place that puts the parts together: files to checked plans, stored sources to plans, plans to parts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from metronome_worker.connectors.codecs import check_processor
 from metronome_worker.errors import FlowError, OperatorError
 from metronome_worker.language.diagnostics import Diagnostic, Severity
 from metronome_worker.language.loading import load_program, resolve_bundle
-from metronome_worker.language.source import Span
 from metronome_worker.library.functions import FUNCTIONS, signatures
 from metronome_worker.library.modules import LIBRARY_MODULES, with_library
 from metronome_worker.plan.build import build_plans
@@ -111,9 +110,10 @@ def _read_module(path: str) -> str | None:
         return None
     except UnicodeDecodeError as error:
         byte = f"byte {error.start} is 0x{error.object[error.start]:02x}"
-        raise FlowError([_file_problem("file-not-utf-8", f"{path} is not UTF-8: {byte}", "save it as UTF-8")], {}) from None
+        problem = _file_problem("file-not-utf-8", f"{path} is not UTF-8: {byte}", "save it as UTF-8")
     except OSError as error:
-        raise FlowError([_file_problem("file-unreadable", f"{path}: {error.strerror}", "check its permissions")], {}) from None
+        problem = _file_problem("file-unreadable", f"{path}: {error.strerror}", "check its permissions")
+    raise FlowError([problem], {})
 
 
 class Workshop:

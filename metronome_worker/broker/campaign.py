@@ -31,7 +31,7 @@ class ReleaseFeed:
 
     async def run(self) -> None:
         """Listen until cancelled.  Raises what the client raises."""
-        pubsub = self._client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+        pubsub = self._client.pubsub(ignore_subscribe_messages=True)
         try:
             await pubsub.subscribe(self._channel)
             while True:
@@ -39,7 +39,7 @@ class ReleaseFeed:
                     async with self._released:
                         self._released.notify_all()
         finally:
-            await pubsub.aclose()
+            await pubsub.aclose()  # type: ignore[no-untyped-call]
 
     async def wait(self, seconds: float) -> None:
         """Until some lease is released, at most ``seconds``.  An announcement that is missed costs only time."""

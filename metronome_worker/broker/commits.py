@@ -69,7 +69,7 @@ async def load_state(client: Redis, key: str) -> StageState:
             "the state of a stage is damaged:",
             value=key,
             reason=str(error),
-            advice=f"look at it with `redis-cli HGETALL '{key}'`; put the field right, or end the run and start a new one",
+            advice=f"look at it with `redis-cli HGETALL '{key}'`; put it right, or end the run and start anew",
         ) from error
 
 

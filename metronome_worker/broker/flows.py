@@ -14,6 +14,8 @@ from metronome_worker.broker.scripts import run_script
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
+    from metronome_worker.broker.scripts import Argument
+
 
 class Bundle(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All that a worker needs to know of a flow: every source file that it uses, by name, and which one is the main."""
@@ -87,7 +89,7 @@ async def deploy_flow(client: Redis, keys: FlowKeys, digest: str, bundle: Bundle
         "stages": list(layout.stages.values()),
         "readers": len(layout.readers),
     }
-    args = [digest, msgspec.json.encode(bundle), msgspec.json.encode(shape)]
+    args: list[Argument] = [digest, msgspec.json.encode(bundle), msgspec.json.encode(shape)]
     outcome, run, revision = await run_script(client, "deploy_flow", names, args)
     await client.hset(flow_index(keys.namespace), keys.flow_name, str(revision))  # type: ignore[misc]
     return Deployed(outcome.decode(), run, revision)

@@ -58,7 +58,8 @@ async def run_script(client: Redis, name: str, keys: Sequence[str], args: Sequen
     run or not run: every script is written so that running it again does no harm.
     """
     wanted = script(name)
+    rest = (len(keys), *keys, *args)
     try:
-        return await client.evalsha(wanted.sha, len(keys), *keys, *args)  # type: ignore[no-untyped-call]
+        return await client.execute_command("EVALSHA", wanted.sha, *rest)  # type: ignore[no-untyped-call]
     except NoScriptError:
-        return await client.eval(wanted.text, len(keys), *keys, *args)  # type: ignore[no-untyped-call]
+        return await client.execute_command("EVAL", wanted.text, *rest)  # type: ignore[no-untyped-call]

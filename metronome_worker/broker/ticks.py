@@ -111,7 +111,7 @@ async def publish_ticks(
 
 async def server_us(client: Redis) -> int:
     """The server's clock, in microseconds since the Unix epoch."""
-    seconds, micros = await client.time()  # type: ignore[misc]
+    seconds, micros = await client.time()
     return int(seconds) * 1_000_000 + int(micros)
 
 

@@ -49,7 +49,7 @@ def main() -> None:
         # Whoever read our output has gone; what is still buffered must not fail again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
-    except Exception as error:  # noqa: BLE001 - the edge: every error becomes a message and a status
+    except Exception as error:
         if os.environ.get("METRONOME_DEBUG"):
             raise
         from metronome_worker.cli.report import show_error

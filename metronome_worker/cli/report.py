@@ -1,4 +1,4 @@
-"""What people see when something is wrong: diagnostics with line and caret, errors in one message, never a traceback."""
+"""What people see when something is wrong: diagnostics with a caret, errors as one message, never a traceback."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from metronome_worker.language.diagnostics import Diagnostic
+
+_ERROR = click.style("error", fg="red", bold=True)
 
 
 def show_diagnostics(diagnostics: Sequence[Diagnostic], sources: Mapping[str, str], *, as_json: bool = False) -> None:
@@ -43,9 +45,9 @@ def show_error(error: BaseException) -> int:
         show_summary(error.diagnostics)
         return error.exit_status
     if isinstance(error, MetronomeError):
-        click.echo(f"{click.style('error', fg='red', bold=True)}: {error}", err=True)
+        click.echo(f"{_ERROR}: {error}", err=True)
         return error.exit_status
-    click.echo(f"{click.style('error', fg='red', bold=True)}: this is a bug in metronome-worker: {_place(error)}", err=True)
+    click.echo(f"{_ERROR}: this is a bug in metronome-worker: {_place(error)}", err=True)
     click.echo("  please report it with the flow file; METRONOME_DEBUG=1 shows where it happened", err=True)
     return MetronomeError.exit_status
 

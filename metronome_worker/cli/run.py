@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("flows", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FLOW...")
 @click.option("--redis", "redis_url", metavar="URL", help="A Redis to use (else METRONOME_REDIS_URL, else an own one).")
-@click.option("--data", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Keep the own server's data here.")
+@click.option("--data", type=click.Path(path_type=Path), metavar="DIR", help="Keep the own server's data here.")
 @click.option("--strict", is_flag=True, help="Treat corrections of the flow as errors.")
 @click.option("--log-level", type=click.Choice(tuple(LEVELS)), default="info", show_default=True)
 def run(flows: tuple[Path, ...], *, redis_url: str | None, data: Path | None, strict: bool, log_level: str) -> int:

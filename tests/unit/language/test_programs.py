@@ -128,7 +128,7 @@ def test_functions_resolve_everywhere_in_an_expression():
         "from in where string::lowercase(event) == 1 into out having string::lowercase(event) == 2 end;"
     )
     names = re.findall(r"QualifiedName\(span=.*?modules=\((.*?)\)", repr(program_of(text)))
-    assert len(names) == 8
+    assert len(names) == 9
     assert set(names) == {"'std', 'string'", "'std', 'math'"}
 
 
