@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
 class TickerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``lease_ms``: the TTL of the ticker's lease.  ``backlog``: entries a stream may hold before its source waits.
 
@@ -39,7 +42,9 @@ class WorkerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Environment(Struct, frozen=True, kw_only=True):
-    """What the environment says: ``METRONOME_REDIS_URL``, ``METRONOME_PATH`` (a ``:`` list), ``METRONOME_NAMESPACE``."""
+    """What the environment says: ``METRONOME_REDIS_URL``, ``METRONOME_PATH`` (a ``:`` list)
+    and ``METRONOME_NAMESPACE``.
+    """
 
     redis_url: str | None
     module_path: tuple[str, ...]

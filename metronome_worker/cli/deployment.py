@@ -38,18 +38,19 @@ _STOP_LIMIT_S = 10.0
 
 
 async def run_deployment(
-    flows: Sequence[CheckedFlow], url: str | None, data: Path | None, namespace: str, log: FilteringBoundLogger
+    flows: Sequence[CheckedFlow], broker: str | EmbeddedServer, namespace: str, log: FilteringBoundLogger
 ) -> int:
     """Run flows until all have ended, or a signal comes; returns the status to leave with.
 
-    ``url`` names a Redis; None starts an embedded server, with its data in ``data`` if that is given.
+    ``broker`` is the URL of a Redis, or an embedded server that lives as long as this.
     """
     async with AsyncExitStack() as stack:
-        server = None
-        if url is None:
-            server = await stack.enter_async_context(EmbeddedServer(data))
+        if isinstance(broker, EmbeddedServer):
+            server = await stack.enter_async_context(broker)
             url = server.url
-            log.info("server_started", url=url, data=str(data) if data else "temporary")
+            log.info("server_started", url=url, data=str(server.directory))
+        else:
+            server, url = None, broker
         host = _make_host(url, namespace, log)
         stack.push_async_callback(host.client.aclose)
         for warning in await check_server(host.client, url, clock=host.clock, namespace=namespace):

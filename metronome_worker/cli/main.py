@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -55,6 +56,9 @@ def main() -> None:
         from metronome_worker.cli.report import show_error
 
         sys.exit(show_error(error))
+    finally:
+        # All goes now: looking for what could be freed first would only hold up the exit, by some 30 ms.
+        gc.freeze()
     sys.exit(status if isinstance(status, int) else 0)
 
 

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from metronome_worker.assembly import check_file
-from metronome_worker.cli.report import show_diagnostics
+from metronome_worker.broker.embedded import EmbeddedServer
 from metronome_worker.errors import FlowError
-from metronome_worker.observe.log import LEVELS, make_log
-from metronome_worker.settings import read_environment
+from metronome_worker.settings import LOG_LEVELS, read_environment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from metronome_worker.assembly import CheckedFlow
-    from metronome_worker.settings import Environment
 
 
 @click.command()
@@ -27,7 +25,7 @@ if TYPE_CHECKING:
 @click.option("--redis", "redis_url", metavar="URL", help="A Redis to use (else METRONOME_REDIS_URL, else an own one).")
 @click.option("--data", type=click.Path(path_type=Path), metavar="DIR", help="Keep the own server's data here.")
 @click.option("--strict", is_flag=True, help="Treat corrections of the flow as errors.")
-@click.option("--log-level", type=click.Choice(tuple(LEVELS)), default="info", show_default=True)
+@click.option("--log-level", type=click.Choice(LOG_LEVELS), default="info", show_default=True)
 def run(flows: tuple[Path, ...], *, redis_url: str | None, data: Path | None, strict: bool, log_level: str) -> int:
     """Run flow files until each has left by its `exit` connector.
 
@@ -37,20 +35,33 @@ def run(flows: tuple[Path, ...], *, redis_url: str | None, data: Path | None, st
     environment = read_environment(os.environ)
     if data is not None and redis_url is not None:
         raise click.UsageError("--data is for the embedded server: it cannot go with --redis")
-    checked = _check(flows, environment, strict=strict)
-    log = make_log(sys.stderr, log_level)
-    import uvloop
-
-    from metronome_worker.cli.deployment import run_deployment
-
     # With --data the data are wanted on disk here, whatever Redis the environment names.
     url = redis_url or (environment.redis_url if data is None else None)
-    return uvloop.run(run_deployment(checked, url, data, environment.namespace, log))
+    with ExitStack() as stack:
+        broker: str | EmbeddedServer
+        if url is not None:
+            broker = url
+        else:
+            # It starts while our own modules are imported and the flows are checked.
+            broker = EmbeddedServer(data)
+            stack.callback(broker.stop)
+            broker.launch()
+        import uvloop
+
+        from metronome_worker.cli.deployment import run_deployment
+        from metronome_worker.observe.log import make_log
+
+        checked = _check(flows, environment.module_path, strict=strict)
+        log = make_log(sys.stderr, log_level)
+        return uvloop.run(run_deployment(checked, broker, environment.namespace, log))
 
 
-def _check(paths: Sequence[Path], environment: Environment, *, strict: bool) -> list[CheckedFlow]:
+def _check(paths: Sequence[Path], module_path: Sequence[str], *, strict: bool) -> list[CheckedFlow]:
     """The flows of all files.  Warnings are shown; errors are raised, all together."""
-    files = [check_file(path, environment.module_path, strict=strict) for path in paths]
+    from metronome_worker.assembly import check_file
+    from metronome_worker.cli.report import show_diagnostics
+
+    files = [check_file(path, module_path, strict=strict) for path in paths]
     problems = [diagnostic for file in files for diagnostic in file.diagnostics]
     texts = {name: text for file in files for name, text in file.sources.items()}
     if any(file.has_errors for file in files):

@@ -17,6 +17,8 @@ from metronome_worker.errors import OperatorError
 from metronome_worker.plan.model import SettingProblem
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from metronome_worker.connectors.interface import SinkWriter, SourceReader
     from metronome_worker.plan.model import ConnectorInstance
 
@@ -79,6 +81,22 @@ class FileKind(RunnableKind):
 def path_of(instance: ConnectorInstance, environment: ConnectorEnvironment) -> Path:
     """The absolute path that a file connector is about.  Links are left as they are: their target may change."""
     return Path(os.path.normpath(environment.base_directory / instance.config.path))
+
+
+def check_apart(instances: Iterable[ConnectorInstance], environment: ConnectorEnvironment) -> tuple[OperatorError, ...]:
+    """Refuses two connectors that write one file: each writes where its own events end, over those of the other."""
+    writers: dict[Path, str] = {}
+    refusals = []
+    for instance in instances:
+        if not isinstance(instance.config, FileConfig) or instance.config.mode == "read":
+            continue
+        path = path_of(instance, environment).resolve()
+        if path in writers and (path.is_file() or not path.exists()):
+            what = f"{writers[path]} and {instance.node} both write the file"
+            advice = "connect both pipelines to one connector, or name another file"
+            refusals.append(OperatorError(what, value=str(path), advice=advice))
+        writers.setdefault(path, instance.node)
+    return tuple(refusals)
 
 
 def _check_readable(node: str, path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from metronome_worker.connectors.exit import ExitKind
-from metronome_worker.connectors.file import FileKind
+from metronome_worker.connectors.file import FileKind, check_apart
 from metronome_worker.connectors.metronome import MetronomeKind
 from metronome_worker.connectors.null import NullKind
 from metronome_worker.connectors.stdio import StdioKind
@@ -38,10 +38,11 @@ def make_reader(instance: ConnectorInstance, environment: ConnectorEnvironment) 
 def preflight(instances: Iterable[ConnectorInstance], environment: ConnectorEnvironment) -> tuple[OperatorError, ...]:
     """All that the environment will refuse, found before anything starts and without changing anything."""
     kinds = builtin_kinds()
+    all_instances = tuple(instances)
     refusals: list[OperatorError] = []
-    for instance in instances:
+    for instance in all_instances:
         try:
             kinds[instance.kind].preflight(instance, environment)
         except OperatorError as refusal:
             refusals.append(refusal)
-    return tuple(refusals)
+    return (*refusals, *check_apart(all_instances, environment))

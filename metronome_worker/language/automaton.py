@@ -106,7 +106,7 @@ class Automaton:
         return _Item(action(span, *(item.value for item in items)), start, end, depth)
 
 
-class TooDeep(Exception):  # noqa: N818 - a signal to the parser, not an error that leaves it
+class TooDeep(Exception):
     """The expression at ``span`` nests too deeply to go on."""
 
     def __init__(self, span: Span) -> None:

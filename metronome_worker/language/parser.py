@@ -18,6 +18,9 @@ from metronome_worker.language.syntax_errors import report_syntax_error, unsuppo
 from metronome_worker.language.tables import load_table
 from metronome_worker.language.tokens import END_OF_FILE, ILLEGAL, STATEMENT_STARTS, Token
 
+_MAX_ERRORS: Final = 100
+"""After so many syntax errors the text is most likely no program, and nobody reads on."""
+
 _MISSING: Final = ("SEMICOLON", "PIPELINE", "FLOW")
 """Words that are put in where the token fits behind them."""
 
@@ -36,11 +39,12 @@ class _Parser:
         self._starts = [token.start for token in self._tokens]
         self._automaton = Automaton(load_table(), source, diagnostics)
         self._reported = -1
+        self._errors = 0
         self._skipped_from = -1
 
     def parse(self) -> ModuleText | None:
         index, before_create = 0, self._automaton.copy_stack()
-        while index < len(self._tokens):
+        while index < len(self._tokens) and self._errors < _MAX_ERRORS:
             token = self._tokens[index]
             if token.kind == "CREATE":
                 before_create = self._automaton.copy_stack()
@@ -77,6 +81,7 @@ class _Parser:
         token = self._tokens[index]
         expected = self._automaton.expected()
         if index > self._reported and token.kind != ILLEGAL:
+            self._errors += 1
             report_syntax_error(self._tokens, index, expected, self._text, self._source, self._diagnostics)
         self._reported = max(index, self._reported)
         if not unsupported_feature(self._tokens, index, expected) and self._repair(token):

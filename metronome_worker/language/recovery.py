@@ -16,6 +16,9 @@ _NAMING: Final = {
 }
 """Words that open a block, except behind these."""
 
+_REACH: Final = 500
+"""So many tokens are looked at for an ``of``: text that is no program must not cost its square."""
+
 _OPENING: Final = frozenset({"MATCH", "FOR", "PATCH"})
 """Words that open a block where an ``of`` comes before the statement's end."""
 
@@ -64,7 +67,7 @@ def statement_end(tokens: Sequence[Token], start: int, error: int) -> int:
 
 
 def _has_of(tokens: Sequence[Token], index: int) -> bool:
-    for token in tokens[index + 1 :]:
+    for token in tokens[index + 1 : index + 1 + _REACH]:
         if token.kind in ("OF", "SEMICOLON", "END"):
             return token.kind == "OF"
     return False

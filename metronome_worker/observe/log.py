@@ -10,11 +10,9 @@ import structlog
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger, Processor
 
-LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
-
 
 def make_log(stream: TextIO, level: str) -> FilteringBoundLogger:
-    """A logger that writes to ``stream``; ``level`` is one of ``LEVELS``.  Also what ``structlog.get_logger`` gives."""
+    """A logger that writes to ``stream``; ``level`` is one of ``settings.LOG_LEVELS``.  Also what ``structlog.get_logger`` gives."""
     processors: list[Processor] = [structlog.contextvars.merge_contextvars, structlog.processors.add_log_level]
     if stream.isatty():
         processors += [
@@ -29,7 +27,7 @@ def make_log(stream: TextIO, level: str) -> FilteringBoundLogger:
         ]
     structlog.configure(
         processors=processors,
-        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.PrintLoggerFactory(stream),
         cache_logger_on_first_use=False,
     )

@@ -105,7 +105,7 @@ async def test_the_group_shows_how_far_the_stage_is_behind(client: Redis, namesp
 async def test_a_damaged_state_is_told_with_its_key(client: Redis, namespace: str) -> None:
     flow = await deployed(client, namespace)
     await client.hset(flow.keys.state("tick"), "/connector/file", "{not json")
-    with pytest.raises(OperatorError, match="damaged.*state:tick"):
+    with pytest.raises(OperatorError, match=r"damaged.*state:tick"):
         await load_state(client, flow.keys.state("tick"))
 
 

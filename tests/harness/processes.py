@@ -31,7 +31,8 @@ class RealProcess:
         with RealProcess([*METRONOME, "run", "flow.troy"], tmp_path) as process:
             assert process.wait(5) == 0, process.stderr
 
-    ``TMPDIR`` of the process is ``folder/tmp``: whatever it leaves in the temporary directory is seen there.
+    ``TMPDIR`` of the process is ``folder/tmp``: whatever it leaves in the temporary directory is seen there.  It leads a
+    session of its own, so that its process group can be sent signals without hitting the test.
     """
 
     def __init__(self, command: Sequence[str], folder: Path, **environment: str) -> None:
@@ -40,10 +41,18 @@ class RealProcess:
         self.temporary.mkdir(exist_ok=True)
         self._out, self._err = folder / "stdout.txt", folder / "stderr.txt"
         # PYTHONPATH: the process works in ``folder`` but may import ``tests``.
-        inherited = os.environ | {"TMPDIR": str(self.temporary), "PYTHONPATH": str(Path(__file__).parents[2])}
+        # Settings of whoever runs the tests must not reach it.
+        own = {name: value for name, value in os.environ.items() if not name.startswith("METRONOME_")}
+        inherited = own | {"TMPDIR": str(self.temporary), "PYTHONPATH": str(Path(__file__).parents[2])}
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self._process = subprocess.Popen(
-                command, cwd=folder, env=inherited | environment, stdin=subprocess.DEVNULL, stdout=out, stderr=err
+                command,
+                cwd=folder,
+                env=inherited | environment,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
             )
 
     @property
@@ -90,6 +99,10 @@ class RealProcess:
 
     def interrupt(self) -> None:
         self._process.send_signal(signal.SIGINT)
+
+    def interrupt_group(self) -> None:
+        """What Ctrl-C in a terminal does: SIGINT to every process of the group."""
+        os.killpg(self.pid, signal.SIGINT)
 
     def stop(self) -> None:
         """Stopped, not ended: it does nothing until ``cont``."""

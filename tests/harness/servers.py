@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import fakeredis
 import pytest
@@ -64,6 +67,38 @@ def client(request: pytest.FixtureRequest, at_end: AtEnd) -> Redis:
         opened = open_client(url, name="test")
     at_end(opened.aclose)
     return opened
+
+
+class FaultyServer:
+    """A Valkey on its data in ``folder`` that is killed and started again on the same port, or stopped and continued."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._server = self._start()
+        self.url = self._server.url
+
+    def _start(self) -> EmbeddedServer:
+        server = EmbeddedServer(self._folder)
+        server.start()
+        return server
+
+    def send(self, number: signal.Signals) -> None:
+        """SIGKILL, SIGSTOP or SIGCONT to the server itself."""
+        os.kill(self._server.pid, number)
+
+    def start_again(self) -> None:
+        """After SIGKILL: on what the append-only file holds."""
+        self._server.stop()
+        self._server = self._start()
+        assert self._server.url == self.url, "somebody else took the port meanwhile"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(ProcessLookupError):
+            self.send(signal.SIGCONT)
+        self._server.stop()
 
 
 def flush(url: str) -> None:

@@ -50,7 +50,9 @@ def test_delay_and_graceful_of_the_event_win_over_the_settings() -> None:
     assert (own.delay_ms, own.is_graceful) == (0, True)
 
 
-@pytest.mark.parametrize("event", [{"delay": -1}, {"delay": "5"}, {"delay": 0.5}, {"graceful": "false"}, {"graceful": 0}])
+@pytest.mark.parametrize(
+    "event", [{"delay": -1}, {"delay": "5"}, {"delay": 0.5}, {"graceful": "false"}, {"graceful": 0}]
+)
 def test_unusable_delay_or_graceful_leaves_the_settings_in_force(event: dict[str, Value]) -> None:
     request = read_request(event, ExitConfig(delay=100, graceful=True))
     assert (request.status, request.delay_ms, request.is_graceful) == (0, 100, True)

@@ -27,7 +27,7 @@ def writer_of(path: Path | str, mode: str) -> SinkWriter:
 
 
 def run(
-    path: Path, mode: str, committed: NodeState | None, *batches: list[int], after: Callable[[], None] | None = None
+    path: Path, mode: str, committed: NodeState | None, *batches: list[int], after: Callable[[], object] | None = None
 ) -> tuple[NodeState | None, list[NodeState | None]]:
     """Open, write the batches, close; returns what ``open`` and each ``write`` ask to commit."""
 
@@ -236,6 +236,10 @@ def file_size_limit(size: int) -> Iterator[None]:
         signal.signal(signal.SIGXFSZ, before)
 
 
+def content(path: Path) -> bytes:
+    return path.read_bytes()
+
+
 async def fails(awaitable: Awaitable[object]) -> OperatorError:
     with pytest.raises(OperatorError) as raised:
         await awaitable
@@ -251,7 +255,7 @@ def test_partial_write_is_cut_back_and_can_be_tried_again(path: Path) -> None:
             error = await fails(writer.write(outputs("a long line that does not fit")))
         assert (error.value, error.reason) == (str(path), os.strerror(errno.EFBIG))
         assert error.advice
-        assert path.read_bytes() == b"1\n"
+        assert content(path) == b"1\n"
         again = await writer.write(outputs(2))
         await writer.close()
         assert (first.state, again.state) == (state(path, 2), state(path, 4))
@@ -266,10 +270,10 @@ def test_failed_write_does_not_cut_what_a_later_owner_added(path: Path) -> None:
         opened = await stale.open(None)
         await heir.open(opened)
         await heir.write(outputs("much more than the other one would have written"))
-        before = path.read_bytes()
+        before = content(path)
         with file_size_limit(0):
             await fails(stale.write(outputs(1)))
-        assert path.read_bytes() == before
+        assert content(path) == before
         await stale.close()
         await heir.close()
 

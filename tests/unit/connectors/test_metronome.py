@@ -17,7 +17,9 @@ def test_defaults_publish_all_missed_ticks_of_the_last_minute() -> None:
     )
 
 
-@pytest.mark.parametrize("config", [{"interval": 1}, {"interval": DAY}, {"interval": 5, "missed": "skip", "catch_up": 0}])
+@pytest.mark.parametrize(
+    "config", [{"interval": 1}, {"interval": DAY}, {"interval": 5, "missed": "skip", "catch_up": 0}]
+)
 def test_sensible_config_is_taken(config: dict[str, object]) -> None:
     assert settled("metronome", config)[1] == ()
 

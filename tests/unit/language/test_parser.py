@@ -65,9 +65,8 @@ def test_any_beginning_of_a_program_is_parsed_or_refused(cut):
 
 @pytest.mark.parametrize("opening", ["(", "[", '{"a": ', "- ", "not ", '"#{', "f(", "a[", "1 + (", "present [", "a::{"])
 def test_five_thousand_levels_are_an_error_and_no_crash(opening):
-    check(
-        f"define flow x flow define pipeline p pipeline select {opening * 5000} from in into out; end; end; deploy flow x"
-    )
+    body = f"define pipeline p pipeline select {opening * 5000} from in into out; end;"
+    check(f"define flow x flow {body} end; deploy flow x")
 
 
 def test_deep_expressions_that_are_complete_are_refused():
@@ -117,11 +116,17 @@ def test_the_table_belongs_to_the_grammar():
 def test_a_table_of_another_grammar_is_not_used(monkeypatch):
     built = []
     monkeypatch.setattr(tables, "_digest", lambda grammar: "another")
-    monkeypatch.setattr(tables, "build_table", lambda grammar: built.append(grammar))
+    monkeypatch.setattr(tables, "build_table", built.append)
     tables.load_table.__wrapped__()
     assert len(built) == 1
 
 
 def test_parsing_does_not_import_the_parser_generator():
-    code = "import sys; from metronome_worker.language import parse_module; parse_module('', 'x'); assert 'lark' not in sys.modules"
+    code = "import sys, metronome_worker.language as l; l.parse_module('', 'x'); assert 'lark' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ, cwd=CASES.parents[1])
+
+
+@pytest.mark.parametrize("word", ["create ", "match ", "define flow x flow ", "a|", "with ", "fn f() with "])
+def test_text_that_is_no_program_costs_no_square_of_its_length(word):
+    _, diagnostics = parse_module(word * 10_000, "x")
+    assert 1 <= len(diagnostics) <= 101

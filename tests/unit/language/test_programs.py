@@ -31,7 +31,8 @@ def test_the_example_of_the_documentation_is_a_program():
     assert set(flow.connectors) == {"every_second"}
     assert set(flow.pipelines) == {"main", "exit"}
     assert [(creation.kind.value, creation.name.text) for creation in flow.creations] == [
-        ("connector", "exit"), ("connector", "file"), ("connector", "metronome"), ("pipeline", "main"), ("pipeline", "exit"),
+        ("connector", "exit"), ("connector", "file"), ("connector", "metronome"),
+        ("pipeline", "main"), ("pipeline", "exit"),
     ]  # fmt: skip
     assert len(flow.connects) == 4
 
@@ -134,7 +135,8 @@ def test_functions_resolve_everywhere_in_an_expression():
 
 def test_a_flow_is_deployed_from_a_module_under_another_name():
     files = {
-        "flows.troy": "define flow work args n flow create connector x with config = args.n end; end; deploy flow work with n = 1 end"
+        "flows.troy": "define flow work args n flow create connector x with config = args.n end; end;"
+        "deploy flow work with n = 1 end"
     }
     program = program_of("use flows; deploy flow mine from flows::work with n = 2 end;", files)
     (deployment,) = program.deployments
@@ -143,7 +145,8 @@ def test_a_flow_is_deployed_from_a_module_under_another_name():
 
 def test_ports_replace_the_default_ones():
     text = FLOW.format(
-        "define pipeline p into exit from a, b pipeline select 1 from b into exit end; define pipeline q pipeline select 1 from in into err end;"
+        "define pipeline p into exit from a, b pipeline select 1 from b into exit end;"
+        "define pipeline q pipeline select 1 from in into err end;"
     )
     pipelines = program_of(text).deployments[0].flow.pipelines
     assert (pipelines["p"].from_ports, pipelines["p"].into_ports) == (("a", "b"), ("exit",))

@@ -77,5 +77,6 @@ def test_errors_into_a_file_join_stages_too() -> None:
 
 def test_every_node_of_the_flow_is_in_exactly_one_stage_but_shared_sinks() -> None:
     found = stages("connect /pipeline/a to /connector/stop; connect /pipeline/b to /connector/stop;")
-    names = [node.name for stage in found for node in (*stage.graph.sources, *stage.graph.selects)]
+    names = [source.name for stage in found for source in stage.graph.sources]
+    names += [select.name for stage in found for select in stage.graph.selects]
     assert sorted(names) == ["/connector/ticks", "/connector/tocks", "/pipeline/a/select-1", "/pipeline/b/select-1"]

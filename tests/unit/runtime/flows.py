@@ -9,7 +9,7 @@ from metronome_worker.language.syntax import DefineFlow, DefinePipeline, Express
 from metronome_worker.library.functions import FUNCTIONS
 from metronome_worker.plan.model import SelectNode, SinkNode, SourceNode, StageGraph, Target
 from metronome_worker.runtime.compiler import evaluate
-from metronome_worker.runtime.effects import DeadLetter, Effects
+from metronome_worker.runtime.effects import DeadLetter, Effects, Entry
 from metronome_worker.runtime.stage import compile_stage
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def graph(*selects: SelectNode, first: tuple[str, ...] | None = None) -> StageGr
 def run(stage: StageGraph, *events: Any, sources: dict[str, str] | None = None) -> Effects:
     """What the stage does with the events; their IDs are ``0-0``, ``1-0``…"""
     effects = Effects()
-    entries = [(f"{number}-0", event, {}) for number, event in enumerate(events)]
+    entries: list[Entry] = [(f"{number}-0", event, {}) for number, event in enumerate(events)]
     compile_stage(stage, FUNCTIONS, sources).run(SOURCE, entries, effects)
     return effects
 

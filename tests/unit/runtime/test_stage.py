@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from metronome_worker.library.functions import FUNCTIONS
 from metronome_worker.plan.model import SinkNode, SourceNode, StageGraph, Target
-from metronome_worker.runtime.effects import Effects
+from metronome_worker.runtime.effects import Effects, Entry
 from metronome_worker.runtime.function import Function
 from metronome_worker.runtime.stage import compile_stage
 
@@ -80,7 +80,7 @@ def test_sinks_have_their_ports() -> None:
 
 
 def test_a_source_has_ports_and_what_leads_nowhere_does_nothing() -> None:
-    outlets = {"out": (Target(node=SINK),), "err": (Target(node=ERRORS),)}
+    outlets: dict[str, tuple[Target, ...]] = {"out": (Target(node=SINK),), "err": (Target(node=ERRORS),)}
     stage = StageGraph(
         sources=(SourceNode(name=SOURCE, outlets=outlets),),
         selects=(),
@@ -195,7 +195,7 @@ def test_batches_of_any_size_do_what_events_do_alone(all_events: list[Any], size
         node("select event.id from in into out having event > 0", "b", errors=(ERRORS,)),
         first=("b", "a"),
     )
-    entries = [(f"{number}-0", event, {}) for number, event in enumerate(all_events)]
+    entries: list[Entry] = [(f"{number}-0", event, {}) for number, event in enumerate(all_events)]
     program = compile_stage(stage, FUNCTIONS)
     alone, together = Effects(), Effects()
     for entry in entries:
