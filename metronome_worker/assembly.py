@@ -19,6 +19,7 @@ from metronome_worker.library.functions import FUNCTIONS, signatures
 from metronome_worker.library.modules import LIBRARY_MODULES, with_library
 from metronome_worker.plan.build import build_plans
 from metronome_worker.runtime.compiler import evaluate
+from metronome_worker.runtime.errors import EvalError
 from metronome_worker.runtime.stage import StageProgram, compile_stage
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def check_file(path: Path, module_path: Sequence[str], *, strict: bool = False) 
         text, str(path), with_library(_read_module), module_path, signatures(), known_modules=LIBRARY_MODULES
     )
     plans, more = _plans(program, strict=strict) if program is not None else ((), [])
-    diagnostics = (*found, *more)
+    diagnostics = (*found, *more, *(problem for plan in plans for problem in _uncompilable(plan)))
     if program is None or any(diagnostic.severity is Severity.ERROR for diagnostic in diagnostics):
         return CheckedFile(flows=(), diagnostics=diagnostics, sources=sources)
     flows = tuple(
@@ -75,6 +76,19 @@ def check_file(path: Path, module_path: Sequence[str], *, strict: bool = False) 
 
 def _plans(program: Program, *, strict: bool) -> tuple[tuple[FlowPlan, ...], list[Diagnostic]]:
     return build_plans(program, registry.builtin_kinds(), check_processor, _evaluate, strict=strict)
+
+
+def _uncompilable(plan: FlowPlan) -> list[Diagnostic]:
+    """What only the compiler finds wrong in the expressions of a plan."""
+    found = []
+    for stage in plan.stages:
+        try:
+            compile_stage(stage.graph, FUNCTIONS)
+        except EvalError as error:
+            found.append(
+                Diagnostic(severity=Severity.ERROR, code="invalid-expression", message=error.message, span=error.span)
+            )
+    return found
 
 
 def _evaluate(expression: Expression, *, args: Value) -> Value:

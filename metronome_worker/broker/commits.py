@@ -85,9 +85,7 @@ def _parse_state(fields: Mapping[str, bytes]) -> StageState:
     return StageState(commits=int(fields.get("commits", 0)), positions=positions, read=read, nodes=nodes)
 
 
-def state_fields(
-    positions: Mapping[str, str], read: Mapping[str, int], nodes: Mapping[str, Any]
-) -> list[str | bytes]:
+def state_fields(positions: Mapping[str, str], read: Mapping[str, int], nodes: Mapping[str, Any]) -> list[str | bytes]:
     """What changes in the hash: field, value, field, value…  Values are readable for people."""
     fields: list[str | bytes] = []
     for source, position in positions.items():
@@ -167,9 +165,7 @@ async def publish_events(
     return _settled(reply, names[2])
 
 
-async def trim_stream(
-    client: Redis, keys: FlowKeys, lease: Lease, source: str, keep: int, keep_ms: int
-) -> int:
+async def trim_stream(client: Redis, keys: FlowKeys, lease: Lease, source: str, keep: int, keep_ms: int) -> int:
     """Remove committed entries beyond the tail that people may want to see (``trim_stream.lua``)."""
     names = [keys.lease(lease.name), keys.state(lease.name), keys.events(source)]
     removed: int = await run_script(client, "trim_stream", names, [lease.value, source, keep, keep_ms])

@@ -274,9 +274,9 @@ class Patience:
         self._waiting += 1
         if self._waiting == 1:
             self._away_since_ns = self._clock.now_ns()
-            self._log.warning("redis went away", server=address(self._url), reason=reason_of(error))
+            self._log.warning("redis_away", server=address(self._url), reason=reason_of(error))
 
     def _note_answer(self) -> None:
         if self._waiting == 1:
             away_ms = (self._clock.now_ns() - self._away_since_ns) // NS_PER_MS
-            self._log.info("redis came back", server=address(self._url), away_ms=away_ms)
+            self._log.info("redis_back", server=address(self._url), away_ms=away_ms)

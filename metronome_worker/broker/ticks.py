@@ -84,9 +84,7 @@ async def load_schedule(client: Redis, keys: FlowKeys, connector: str) -> Schedu
     return ScheduleRecord(anchor_ms=anchor, next_ms=next_ms, published=published, skipped=skipped, gap=gap)
 
 
-async def publish_ticks(
-    client: Redis, keys: FlowKeys, lease: Lease, token: str, batch: TickBatch, cap: int
-) -> Reply:
+async def publish_ticks(client: Redis, keys: FlowKeys, lease: Lease, token: str, batch: TickBatch, cap: int) -> Reply:
     """Publish a batch (``publish_ticks.lua``).  Safe to repeat: what was published before is answered with MOVED."""
     args: list[Argument] = [
         lease.value,

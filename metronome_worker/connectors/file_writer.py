@@ -59,14 +59,14 @@ class FileWriter(SinkWriter):
 
     async def write(self, outputs: Mapping[str, Sequence[Output]]) -> Written:
         """Write a batch.  When it fails, and when it is cancelled, the committed length still tells what counts."""
-        data = encode_outputs(self._node, self._encoder, outputs.get("in", ()))
+        data, dead = encode_outputs(self._encoder, outputs.get("in", ()))
         if not data:
-            return Written()
+            return Written(dead=dead)
         if self._is_stream:
             await self._write_stream(data)
-            return Written()
+            return Written(dead=dead)
         await in_thread(lambda: self._write_at_end(data))
-        return Written(state=self._state())
+        return Written(state=self._state(), dead=dead)
 
     async def close(self) -> None:
         if self._descriptor != _CLOSED:

@@ -18,17 +18,29 @@ if TYPE_CHECKING:
 
     from metronome_worker.runtime.effects import Output
 
-__all__ = ["Command", "NodeState", "SinkWriter", "SourceBatch", "SourceReader", "Written"]
+__all__ = ["Command", "NodeState", "SinkWriter", "SourceBatch", "SourceReader", "Undeliverable", "Written"]
 
 #: What a writer or reader wants to find again after a crash; JSON, readable for people.
 NodeState = dict[str, Any]
 
 
+class Undeliverable(Struct, frozen=True, kw_only=True):
+    """An event that a sink has no way to put out, such as a value that its codec has no bytes for."""
+
+    entry_id: str
+    value: Any
+    error: str
+
+
 class Written(Struct, frozen=True, kw_only=True):
-    """What the commit must hold: the writer's new state (None: unchanged) and commands (in order)."""
+    """What the commit must hold: the writer's new state (None: unchanged) and commands (in order).
+
+    ``dead``: events that could not be put out, whatever is tried, and why.
+    """
 
     state: NodeState | None = None
     commands: tuple[Command, ...] = ()
+    dead: tuple[Undeliverable, ...] = ()
 
 
 class SinkWriter(Protocol):

@@ -1,15 +1,14 @@
 """From outputs of a stage to the bytes that leave: the codec, then postprocessors.
 
-A value that the codec has no bytes for is left out with a log line, and never stops the others of its batch.
+A value that the codec has no bytes for is left out and becomes a dead letter; it never stops the others of its batch.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import structlog
-
 from metronome_worker.connectors.codecs import CodecError
+from metronome_worker.connectors.interface import Undeliverable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,21 +16,21 @@ if TYPE_CHECKING:
     from metronome_worker.connectors.codecs import OutputEncoder
     from metronome_worker.runtime.effects import Output
 
-_log = structlog.get_logger(__name__)
 
-
-def encode_outputs(node: str, encoder: OutputEncoder, outputs: Sequence[Output]) -> bytes:
-    """The bytes of a batch, in order."""
+def encode_outputs(encoder: OutputEncoder, outputs: Sequence[Output]) -> tuple[bytes, tuple[Undeliverable, ...]]:
+    """The bytes of a batch, in order, and the events that there are no bytes for."""
     try:
-        return encoder.encode_batch([value for value, _, _ in outputs])
+        return encoder.encode_batch([value for value, _, _ in outputs]), ()
     except CodecError:
-        return b"".join(_encode_one(node, encoder, output) for output in outputs)
+        return _encode_each(encoder, outputs)
 
 
-def _encode_one(node: str, encoder: OutputEncoder, output: Output) -> bytes:
-    value, _, entry_id = output
-    try:
-        return encoder.encode_batch([value])
-    except CodecError as error:
-        _log.error("event_not_encoded", connector=node, entry=entry_id, reason=str(error))
-        return b""
+def _encode_each(encoder: OutputEncoder, outputs: Sequence[Output]) -> tuple[bytes, tuple[Undeliverable, ...]]:
+    parts: list[bytes] = []
+    dead: list[Undeliverable] = []
+    for value, _, entry_id in outputs:
+        try:
+            parts.append(encoder.encode_batch([value]))
+        except CodecError as error:
+            dead.append(Undeliverable(entry_id=entry_id, value=repr(value), error=str(error)))
+    return b"".join(parts), tuple(dead)

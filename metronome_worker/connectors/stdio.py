@@ -12,7 +12,7 @@ from msgspec import Struct
 from metronome_worker.connectors.codecs import OutputEncoder, make_codec
 from metronome_worker.connectors.descriptors import descriptor_of, write_all
 from metronome_worker.connectors.input_decoder import InputDecoder
-from metronome_worker.connectors.interface import NodeState, SinkWriter, SourceReader, Written
+from metronome_worker.connectors.interface import NodeState, SinkWriter, SourceReader, Undeliverable, Written
 from metronome_worker.connectors.kind import ConnectorEnvironment, RunnableKind
 from metronome_worker.connectors.output_batch import encode_outputs
 from metronome_worker.connectors.stream_reader import StreamReader
@@ -78,9 +78,11 @@ class StdioWriter(SinkWriter):
 
     async def write(self, outputs: Mapping[str, Sequence[Output]]) -> Written:
         """Write a batch; what goes to one of the two streams stays in order."""
+        dead: tuple[Undeliverable, ...] = ()
         for port, events in outputs.items():
             stream = self._stderr if port in _STDERR_PORTS else self._stdout
-            data = encode_outputs(self._node, self._encoder, events)
+            data, undeliverable = encode_outputs(self._encoder, events)
+            dead += undeliverable
             try:
                 await _write(stream, data)
             except OSError as error:
@@ -89,7 +91,7 @@ class StdioWriter(SinkWriter):
                     reason=error.strerror or str(error),
                     advice="whoever reads it has gone, or its disk is full",
                 ) from error
-        return Written()
+        return Written(dead=dead)
 
     async def close(self) -> None:
         """The streams stay open: they are the process's."""

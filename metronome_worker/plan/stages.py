@@ -17,10 +17,19 @@ from metronome_worker.plan.model import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from metronome_worker.plan.graph import FlowGraph
     from metronome_worker.plan.instances import InstanceKey
+
+
+def stage_name(sources: Sequence[str]) -> str:
+    """What a stage is called in Redis and for people: its sources.
+
+    Whoever publishes a flow's ticks holds the lease ``ticker``; a stage must not be called so.
+    """
+    name = "+".join(sources)
+    return name + "+" if name == "ticker" else name
 
 
 class _Groups:
@@ -88,7 +97,7 @@ class _Cutter:
         sinks = tuple(sink for sink in self._graph.nodes.sinks if sink.name in fed)
         names = tuple(sorted(_alias(source.name) for source in sources))
         return Stage(
-            name="+".join(names),
+            name=stage_name(names),
             sources=names,
             sinks=tuple(sorted(_alias(sink.name) for sink in sinks)),
             graph=StageGraph(sources=tuple(sources), selects=selects, sinks=sinks),

@@ -38,9 +38,7 @@ async def run_source(session: Session, connector: ConnectorInstance, stopping: a
                 return
 
 
-async def _read_all(
-    session: Session, connector: ConnectorInstance, lease: Lease, stopping: asyncio.Event
-) -> None:
+async def _read_all(session: Session, connector: ConnectorInstance, lease: Lease, stopping: asyncio.Event) -> None:
     state = await load_state(session.host.client, session.keys.source_state(connector.alias))
     reader = session.host.workshop.make_reader(connector, session.host.environment(session.keys))
     try:

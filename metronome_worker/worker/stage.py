@@ -15,16 +15,15 @@ from metronome_worker.broker.campaign import unless, win
 from metronome_worker.broker.commits import Command, commit_batch, load_state, state_fields, trim_stream
 from metronome_worker.clock import NS_PER_MS
 from metronome_worker.errors import FencedError
-from metronome_worker.runtime.effects import Effects
+from metronome_worker.runtime.effects import DeadLetter, Effects
 from metronome_worker.worker.entries import batches_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from metronome_worker.broker.leases import Lease
-    from metronome_worker.connectors.interface import SinkWriter
+    from metronome_worker.connectors.interface import SinkWriter, Undeliverable
     from metronome_worker.plan.model import Stage
-    from metronome_worker.runtime.effects import DeadLetter
     from metronome_worker.session import Session
     from metronome_worker.worker.entries import RawReply, SourceBatch
 
@@ -155,6 +154,7 @@ class StageOwner:
             if written.state is not None:
                 nodes[node] = written.state
             commands += written.commands
+            effects.dead += [self._undelivered(node, event) for event in written.dead]
         commands += [self._dead_letter(letter) for letter in effects.dead]
         positions = {batch.source: batch.last for batch in batches}
         read = {batch.source: self._read_counts[batch.source] + batch.read for batch in batches}
@@ -199,11 +199,14 @@ class StageOwner:
         """A command on the group of this stage, which shows people how far the stage is behind."""
         return Command(name, self._keys.events(source), (self._stage.name, *args))
 
+    def _undelivered(self, node: str, event: Undeliverable) -> DeadLetter:
+        return DeadLetter(
+            stream=self._stage.name, entry_id=event.entry_id, node=node, error=event.error, event=event.value
+        )
+
     def _dead_letter(self, letter: DeadLetter) -> Command:
         fields = ("event", msgspec.json.encode(letter.event), "error", letter.error, "node", letter.node)
-        return Command(
-            "XADD", self._keys.dead, ("*", *fields, "source", letter.stream, "entry", letter.entry_id)
-        )
+        return Command("XADD", self._keys.dead, ("*", *fields, "source", letter.stream, "entry", letter.entry_id))
 
 
 def _id(entry_id: str) -> tuple[int, int]:

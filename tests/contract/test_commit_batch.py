@@ -75,9 +75,7 @@ async def test_a_commit_to_a_key_of_another_type_leaves_everything_as_it_was(cli
     assert (state.commits, state.positions) == (0, {"tick": "0-0"})
 
 
-async def test_a_stage_still_commits_while_the_flow_leaves_but_not_after_the_end(
-    client: Redis, namespace: str
-) -> None:
+async def test_a_stage_still_commits_while_the_flow_leaves_but_not_after_the_end(client: Redis, namespace: str) -> None:
     flow = await deployed(client, namespace)
     ticker, lease = await flow.take(), await flow.take("tick")
     await write_barrier(client, flow.keys, ticker, flow.token, 0, ["tick"])
@@ -116,9 +114,7 @@ async def test_events_from_outside_and_their_cursor_are_one_step(client: Redis, 
     async def publish(commits: int, cap: int = 100) -> int | None:
         events = [(b'{"a":1}', None), (b'{"a":2}', b'{"line":2}')]
         cursor = {"offset": 20}
-        return await publish_events(
-            client, flow.keys, lease, flow.token, commits, "lines", cursor, events, cap
-        )
+        return await publish_events(client, flow.keys, lease, flow.token, commits, "lines", cursor, events, cap)
 
     assert await publish(0) == 1
     assert await publish(0) == 1, "the reply was lost: not published twice"

@@ -79,13 +79,35 @@ class _JumpingSelector(selectors.BaseSelector):
         return self._keys
 
 
+class _NumberedTask(asyncio.Task[Any]):
+    """Its hash is its number, not its address: a group cancels its tasks, a set of them, in an order that repeats."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], number: int, **settings: Any) -> None:
+        self._number = number
+        super().__init__(coroutine, **settings)
+
+    def __hash__(self) -> int:
+        return self._number
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+def _numbered_task(loop: asyncio.AbstractEventLoop, coroutine: Any, **settings: Any) -> asyncio.Task[Any]:
+    assert isinstance(loop, VirtualLoop)
+    loop.tasks_made += 1
+    return _NumberedTask(coroutine, loop.tasks_made, loop=loop, **settings)
+
+
 class VirtualLoop(asyncio.SelectorEventLoop):
     """An event loop whose ``time()`` is virtual, in seconds from 0, and that works in one thread only."""
 
     def __init__(self) -> None:
         self._jumping = _JumpingSelector()
+        self.tasks_made = 0
         super().__init__(self._jumping)
         self._clock_resolution = 1 / NS_PER_S
+        self.set_task_factory(_numbered_task)
 
     def now_ns(self) -> int:
         return self._jumping.now_ns

@@ -21,13 +21,13 @@ def flow_of(*statements: str, name: str = "main") -> str:
     return f"define flow {name}\nflow\n{body}\nend;\ndeploy flow {name};\n"
 
 
-def ticking(interval_ms: int, *, path: str = IDS, mode: str = "append", name: str = "main") -> str:
-    """Writes the number of each tick as a line to a file, without an end."""
+def ticking(interval_ms: int, *, path: str = IDS, mode: str = "append", event: str = "event.id", name: str = "main") -> str:
+    """Writes ``event`` of each tick, its number, as a line to a file, without an end."""
     return flow_of(
         f'define connector tick from metronome with config = {{"interval": {interval_ms}}} end;',
         'define connector file from file with codec = "json", postprocessors = ["separate"], '
         f'config = {{"path": "{path}", "mode": "{mode}"}} end;',
-        "define pipeline ids pipeline select event.id from in into out; end;",
+        f"define pipeline ids pipeline select {event} from in into out; end;",
         "create connector tick;",
         "create connector file;",
         "create pipeline ids;",

@@ -149,8 +149,8 @@ def test_waits_grow_up_to_two_seconds_and_differ_between_processes() -> None:
 def test_outage_is_logged_when_it_begins_and_when_it_is_over() -> None:
     _, tried_ms, logged = insist(RedisConnectionError("closed"), RedisTimeoutError("no answer"))
     assert [(line["event"], line["log_level"]) for line in logged] == [
-        ("redis went away", "warning"),
-        ("redis came back", "info"),
+        ("redis_away", "warning"),
+        ("redis_back", "info"),
     ]
     assert logged[0]["server"] == "127.0.0.1:6379"
     assert logged[1]["away_ms"] == tried_ms[-1]

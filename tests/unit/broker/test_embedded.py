@@ -270,4 +270,4 @@ async def test_interrupted_work_goes_on_when_the_server_is_back_on_its_data(tmp_
         async with EmbeddedServer(tmp_path):
             assert await reading == b"kept"
             await client.aclose()
-    assert [line["event"] for line in logged] == ["redis went away", "redis came back"]
+    assert [line["event"] for line in logged] == ["redis_away", "redis_back"]

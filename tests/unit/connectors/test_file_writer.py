@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from metronome_worker.connectors.interface import NodeState, SinkWriter
+from metronome_worker.connectors.interface import NodeState, SinkWriter, Written
 from metronome_worker.connectors.registry import make_writer
 from metronome_worker.errors import OperatorError
 from tests.unit.connectors.instances import SEPARATE, environment, instance, outputs
@@ -348,14 +348,14 @@ def test_fifo_that_nobody_reads_is_refused_and_not_waited_for(path: Path) -> Non
     assert error.value == str(path)
 
 
-def test_value_without_bytes_is_left_out_and_logged(path: Path) -> None:
-    async def do() -> None:
+def test_value_without_bytes_is_left_out_and_reported(path: Path) -> None:
+    async def do() -> Written:
         writer = writer_of(path, "truncate")
         await writer.open(None)
-        await writer.write(outputs("a", "half \ud800", "b"))
+        written = await writer.write(outputs("a", "half \ud800", "b"))
         await writer.close()
+        return written
 
-    with capture_logs() as logs:
-        asyncio.run(do())
+    written = asyncio.run(do())
     assert path.read_bytes() == b'"a"\n"b"\n'
-    assert [(log["event"], log["entry"]) for log in logs] == [("event_not_encoded", "2-0")]
+    assert [(event.entry_id, event.value) for event in written.dead] == [("2-0", "'half \\ud800'")]

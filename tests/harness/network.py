@@ -1,0 +1,199 @@
+"""The way between one component and the server: it takes time, it is cut, and its ends stop and go on.
+
+    network = Network(random)
+    line = Line(random, network)
+    client = line_client(server, line)
+    line.pause_after(3, seconds=5.0)      # as SIGSTOP at the third command from here, and SIGCONT 5 s later
+    network.cut(seconds=20.0)             # nobody reaches the server; what is under way fails
+
+What was handed to the network before its sender was cancelled may still arrive, long after: nothing calls it back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+import fakeredis
+from fakeredis.aioredis import FakeAsyncRedisConnection
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from tests.harness.crashes import Life
+from tests.harness.virtual_clock import VirtualClock
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from tests.harness.virtual_clock import VirtualLoop
+
+#: How late a command may arrive whose sender has given it up, seconds; longer than any lease of a test.
+_LATEST_ARRIVAL_S: Final = 4.0
+
+
+class Network:
+    """Between all components and the server.  ``latency_s``: the longest that one direction takes."""
+
+    def __init__(self, random: Random, latency_s: float = 0.002) -> None:
+        self.random, self.latency_s = random, latency_s
+        self.is_up = True
+        self.lines: list[Line] = []
+
+    def cut(self, seconds: float) -> None:
+        """Until then nothing arrives, and whoever waits for a reply is told that the connection is lost."""
+        self.is_up = False
+        for line in self.lines:
+            line.trouble.set()
+        asyncio.get_running_loop().call_later(seconds, self._mend)
+
+    def _mend(self) -> None:
+        self.is_up = True
+        for line in self.lines:
+            if not line.is_over:
+                line.trouble.clear()
+
+
+class Line(Life):
+    """Of one component.  ``trouble`` is set while no reply can come: it is dead, or the network is cut."""
+
+    def __init__(self, random: Random, network: Network) -> None:
+        super().__init__(random)
+        self.random, self.network = random, network
+        self.trouble = asyncio.Event()
+        if not network.is_up:
+            self.trouble.set()
+        network.lines.append(self)
+        self._going_on = asyncio.Event()
+        self._going_on.set()
+        self._pause_in, self._pause_s = -1, 0.0
+        #: How often this component was stopped.
+        self.pauses = 0
+
+    def crash(self) -> None:
+        super().crash()
+        self.trouble.set()
+        self._going_on.set()
+        if self in self.network.lines:
+            self.network.lines.remove(self)
+
+    def pause(self, seconds: float) -> None:
+        """It does nothing for so long: sends nothing, hears nothing, and does not see its clock."""
+        self.pauses += 1
+        self._going_on.clear()
+        asyncio.get_running_loop().call_later(seconds, self._going_on.set)
+
+    def pause_after(self, commands: int, seconds: float) -> None:
+        """Pause at the ``commands``-th command from here: before it is sent, or before its reply is heard."""
+        self._pause_in, self._pause_s = commands, seconds
+
+    async def while_paused(self) -> None:
+        if not self._going_on.is_set():
+            await self._going_on.wait()
+
+    async def before_command(self) -> None:
+        await self.while_paused()
+        await super().before_command()
+        self._pause_in -= 1
+        if self._pause_in == 0:
+            self.pause(self._pause_s)
+            if self.random.random() < 0.5:
+                await self.while_paused()
+                if self.is_over:
+                    await self.end()
+
+    async def travel(self) -> None:
+        """Raises when the network is cut."""
+        if self.network.is_up:
+            await asyncio.sleep(self.random.random() * self.network.latency_s)
+        if not self.network.is_up:
+            raise RedisConnectionError("the simulated network is cut")
+
+
+class LineConnection(FakeAsyncRedisConnection):
+    """A connection over a ``Line``.  A half-done exchange closes it, as in redis-py."""
+
+    def __init__(self, *, line: Line, **settings: Any) -> None:
+        self._line = line
+        super().__init__(lib_name=None, lib_version=None, **settings)
+
+    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        try:
+            await self._line.before_command()
+            if not self._line.is_over:  # it dies with this command, which arrives
+                await self._line.travel()
+        except asyncio.CancelledError:
+            self._arrive_later(command)
+            await self.disconnect(nowait=True)
+            raise
+        except BaseException:
+            await self.disconnect(nowait=True)
+            raise
+        await super().send_packed_command(command, check_health)
+
+    def _arrive_later(self, command: Any) -> None:
+        socket, random = self._sock, self._line.random
+        if socket is None or random.random() < 0.5:
+            return
+        data = b"".join(command) if isinstance(command, list) else command
+        asyncio.get_running_loop().call_later(random.random() * _LATEST_ARRIVAL_S, socket.sendall, data)
+
+    async def read_response(self, *args: Any, **settings: Any) -> Any:
+        line = self._line
+        if line.is_over:
+            await line.end()
+        if not (line.trouble.is_set() or await self.can_read(0)):
+            await self._wait_for_reply(settings.get("timeout"))
+        try:
+            await line.while_paused()
+            if line.is_over:
+                await line.end()
+            if line.trouble.is_set():
+                raise RedisConnectionError("the simulated network is cut")
+            if not await self.can_read(0):
+                if settings.get("timeout") is not None:
+                    return None
+                raise RedisTimeoutError("no reply")
+            await line.travel()
+            await line.while_paused()
+            if line.is_over:
+                await line.end()
+        except BaseException:
+            await self.disconnect(nowait=True)
+            raise
+        return await super().read_response(*args, **settings)
+
+    async def _wait_for_reply(self, timeout_s: float | None) -> None:
+        """Until there is a reply, or there will be none."""
+        reading = asyncio.ensure_future(self.can_read(timeout_s))
+        failing = asyncio.ensure_future(self._line.trouble.wait())
+        try:
+            await asyncio.wait([reading, failing], return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            await self.disconnect(nowait=True)
+            raise
+        finally:
+            for task in (reading, failing):
+                task.cancel()
+
+
+class HostClock(VirtualClock):
+    """The clock of a host that can be paused: it goes on meanwhile, but nobody looks at it."""
+
+    def __init__(self, loop: VirtualLoop, line: Line, offset_ns: int) -> None:
+        super().__init__(loop, offset_ns)
+        self._line = line
+
+    async def sleep(self, seconds: float) -> None:
+        await super().sleep(seconds)
+        await self._line.while_paused()
+
+    async def sleep_until(self, deadline_ns: int) -> None:
+        await super().sleep_until(deadline_ns)
+        await self._line.while_paused()
+
+
+def line_client(server: fakeredis.FakeServer, line: Line) -> Any:
+    """A client of ``server`` over ``line``; untyped as ``fake_client`` is."""
+    client = fakeredis.FakeAsyncRedis(server=server, version=(7, 0), connection_class=LineConnection)
+    client.connection_pool.connection_kwargs["line"] = line
+    return client
