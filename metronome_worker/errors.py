@@ -66,5 +66,9 @@ class BrokerUnavailable(MetronomeError):
     exit_status: ClassVar[int] = 3
 
 
+class SupersededError(MetronomeError):
+    """Nobody must act: the run or revision that this process worked for is over; the session begins again."""
+
+
 class FencedError(MetronomeError):
     """Nobody must act: this process is no longer the holder of the lease it wrote under, and somebody else is."""

@@ -17,7 +17,7 @@ from metronome_worker.broker.exits import ExitWatch
 from metronome_worker.broker.flows import FlowRecord, Status, load_flow
 from metronome_worker.broker.keys import FlowKeys
 from metronome_worker.broker.leases import Leases, first_of
-from metronome_worker.errors import FencedError, OperatorError
+from metronome_worker.errors import FencedError, OperatorError, SupersededError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -55,7 +55,7 @@ async def follow(host: Host, flow: str, lease_ms: int, work: Callable[[Session],
             return await _follow_once(_session(host, keys, record, lease_ms), work)
         except BaseExceptionGroup as failures:
             failure = first_of(failures)
-            if not isinstance(failure, FencedError) and not is_outage(failure):
+            if not isinstance(failure, (FencedError, SupersededError)) and not is_outage(failure):
                 raise failure from None
             host.log.info("session_restarts", flow=flow, why=reason_of(failure))
 

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from metronome_worker.broker.scripts import run_script
-from metronome_worker.errors import FencedError, OperatorError
+from metronome_worker.errors import FencedError, OperatorError, SupersededError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,11 +44,19 @@ class Command(Struct, frozen=True):
     args: tuple[Argument, ...]
 
 
+class SourceBatch(Struct, frozen=True, kw_only=True):
+    """Events that a source read: JSON values with metadata; ``cursor`` is where to go on, committed with them."""
+
+    events: tuple[tuple[bytes, bytes | None], ...]
+    cursor: dict[str, Any]
+
+
 class Outcome(Enum):
     """What ``commit_batch.lua`` and ``publish_events.lua`` answer."""
 
     COMMITTED = "committed"
     FENCED = "fenced"
+    LEAVING = "leaving"
     STOPPED = "stopped"
     MOVED = "moved"
     FULL = "full"
@@ -109,7 +117,8 @@ async def commit_batch(
     """Apply fields and commands whole, once (``commit_batch.lua``); returns the new number of commits.
 
     ``token`` is ``FlowRecord.token``; ``commits`` the number that the owner knows of.  Safe to repeat as it is.
-    Raises ``FencedError`` when the stage is another's now, ``OperatorError`` when a key holds what it should not.
+    Raises ``FencedError`` when the stage is another's now, ``SupersededError`` when the run or revision is over,
+    ``OperatorError`` when a key holds what it should not.
     """
     names = [keys.lease(lease.name), keys.flow, keys.state(lease.name)]
     index: dict[str, int] = {}
@@ -136,8 +145,17 @@ def _settled(reply: list[bytes], state_key: str) -> int:
                 value=reply[1].decode(),
                 advice="somebody else writes under this name; look at it with `redis-cli TYPE`, rename it or delete it",
             )
+        case Outcome.STOPPED:
+            raise SupersededError(f"the run that {state_key} belongs to is over")
         case outcome:
             raise FencedError(f"a commit to {state_key} was refused ({outcome.value})")
+
+
+class Published(Struct, frozen=True):
+    """``outcome``: committed, full (the stream is at its cap: try again later) or leaving (there will be no more)."""
+
+    outcome: Outcome
+    commits: int
 
 
 async def publish_events(
@@ -147,22 +165,22 @@ async def publish_events(
     token: str,
     commits: int,
     source: str,
-    cursor: Any,
-    events: Sequence[tuple[bytes, bytes | None]],
+    batch: SourceBatch,
     cap: int,
-) -> int | None:
-    """Publish what a source read, with its cursor (``publish_events.lua``); returns the new number of commits.
+) -> Published:
+    """Publish what a source read, with its cursor (``publish_events.lua``).  Safe to repeat as it is.
 
-    None when the stream holds ``cap`` entries: try again later.  Raises ``FencedError`` as ``commit_batch`` does.
+    Raises ``FencedError`` when the source is another's now, ``SupersededError`` when the run or revision is over.
     """
     names = [keys.lease(lease.name), keys.flow, keys.source_state(source), keys.events(source)]
-    args: list[Argument] = [lease.value, token, commits, msgspec.json.encode(cursor), cap]
-    for data, meta in events:
+    args: list[Argument] = [lease.value, token, commits, msgspec.json.encode(batch.cursor), cap]
+    for data, meta in batch.events:
         args += [data, meta or b""]
     reply = await run_script(client, "publish_events", names, args)
-    if reply[0] == b"full":
-        return None
-    return _settled(reply, names[2])
+    outcome = Outcome(reply[0].decode())
+    if outcome in (Outcome.FULL, Outcome.LEAVING):
+        return Published(outcome, commits)
+    return Published(outcome, _settled(reply, names[2]))
 
 
 async def trim_stream(client: Redis, keys: FlowKeys, lease: Lease, source: str, keep: int, keep_ms: int) -> int:

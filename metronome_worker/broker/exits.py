@@ -14,6 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from metronome_worker.broker.scripts import run_script
+from metronome_worker.errors import FencedError, SupersededError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -128,15 +129,28 @@ class ExitWatch:
 
 async def write_barrier(
     client: Redis, keys: FlowKeys, lease: Lease, token: str, code: int, sources: Sequence[str]
-) -> bool:
-    """Stop all sources and record where their streams end (``write_barrier.lua``); False when refused."""
+) -> None:
+    """Stop all sources and record where their streams end (``write_barrier.lua``).
+
+    Raises ``FencedError`` when another leads, ``SupersededError`` when the run is over.
+    """
     names = [keys.lease(lease.name), keys.flow, keys.exit, *(keys.events(source) for source in sources)]
     reply = await run_script(client, "write_barrier", names, [lease.value, token, code, *sources])
-    return bool(reply[0] == b"written")
+    _accepted(reply, "barrier")
 
 
-async def write_end(client: Redis, keys: FlowKeys, lease: Lease, token: str, reason: str) -> bool:
-    """End the run (``write_end.lua``); False when refused."""
+async def write_end(client: Redis, keys: FlowKeys, lease: Lease, token: str, reason: str) -> None:
+    """End the run (``write_end.lua``).  Raises as ``write_barrier`` does."""
     names = [keys.lease(lease.name), keys.flow, keys.exit]
     reply = await run_script(client, "write_end", names, [lease.value, token, reason])
-    return bool(reply[0] == b"written")
+    _accepted(reply, "end")
+
+
+def _accepted(reply: Sequence[bytes], what: str) -> None:
+    match reply[0]:
+        case b"written":
+            return
+        case b"fenced":
+            raise FencedError(f"the {what} is for another to write")
+        case _:
+            raise SupersededError(f"the {what} is of a run that is over")

@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from metronome_worker.broker.connection import is_outage
 from metronome_worker.broker.scripts import run_script
 from metronome_worker.clock import NS_PER_MS, NS_PER_S
-from metronome_worker.errors import FencedError
+from metronome_worker.errors import FencedError, SupersededError
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -145,9 +145,9 @@ class Leases:
 
 
 def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The failure that a group of tasks is about: the first leaf that is not a lost lease, else the first."""
+    """The failure that a group of tasks is about: the first that is not a lost lease or a run that is over, if any."""
     leaves = list(_leaves(group))
-    return next((leaf for leaf in leaves if not isinstance(leaf, FencedError)), leaves[0])
+    return next((leaf for leaf in leaves if not isinstance(leaf, (FencedError, SupersededError))), leaves[0])
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:

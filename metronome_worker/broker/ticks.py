@@ -26,6 +26,7 @@ class Outcome(Enum):
     PUBLISHED = "published"
     DUPLICATE = "duplicate"
     FENCED = "fenced"
+    LEAVING = "leaving"
     STOPPED = "stopped"
     MOVED = "moved"
     EARLY = "early"

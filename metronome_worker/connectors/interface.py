@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Struct
 
-from metronome_worker.broker.commits import Command
+from metronome_worker.broker.commits import Command, SourceBatch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -62,13 +62,6 @@ class SinkWriter(Protocol):
     async def close(self) -> None:
         """Let go of resources.  Never raises, never blocks for long."""
         ...
-
-
-class SourceBatch(Struct, frozen=True, kw_only=True):
-    """Events a source read: JSON values with metadata; ``cursor`` is where to go on, committed with them."""
-
-    events: tuple[tuple[bytes, bytes | None], ...]
-    cursor: NodeState
 
 
 class SourceReader(Protocol):

@@ -161,9 +161,7 @@ class Call(Node, frozen=True, kw_only=True):
     arguments: tuple[Expression, ...]
 
 
-Expression = (
-    Literal | StringTemplate | ListLiteral | RecordLiteral | Path | Unary | Binary | Presence | Call
-)
+Expression = Literal | StringTemplate | ListLiteral | RecordLiteral | Path | Unary | Binary | Presence | Call
 Segment = FieldSegment | IndexSegment | RangeSegment
 
 

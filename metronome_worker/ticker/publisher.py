@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from metronome_worker.broker.ticks import Outcome, TickBatch, load_schedule, publish_ticks, server_us, tick_entry
 from metronome_worker.connectors.schedules import ticked_sources
-from metronome_worker.errors import FencedError
+from metronome_worker.errors import FencedError, SupersededError
 from metronome_worker.ticker.schedule import Publication, Schedule, decide
 from metronome_worker.ticker.server_time import ServerTime
 
@@ -128,8 +128,10 @@ class Publisher:
                 self._log.warning("backlog_full", connector=name, entries=self._session.host.ticker.backlog)
                 self._full.add(name)
                 return before
-            case Outcome.STOPPED:
+            case Outcome.LEAVING:
                 return None
+            case Outcome.STOPPED:
+                raise SupersededError(f"this run of {self._keys.flow_name} is over")
             case Outcome.FENCED:
                 raise FencedError(f"another process leads {self._keys.flow_name}")
             case outcome:

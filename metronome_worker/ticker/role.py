@@ -52,6 +52,7 @@ async def _lead(session: Session, lease: Lease) -> None:
 async def _leave(session: Session, lease: Lease, publisher: Publisher) -> None:
     """Take the flow through its exit; returns when the end is written."""
     host, watch, token = session.host, session.watch, session.record.token
+    log = host.log.bind(flow=session.keys.flow_name, role="ticker")
     stages = frozenset(stage.name for stage in session.plan.stages)
     sources = [source for stage in session.plan.stages for source in stage.sources]
     while True:
@@ -61,18 +62,16 @@ async def _leave(session: Session, lease: Lease, publisher: Publisher) -> None:
                 await _news(session, seen, publisher, until_ms)
                 continue
             case WriteBarrier(code):
-                is_written = await write_barrier(host.client, session.keys, lease, token, code, sources)
+                await write_barrier(host.client, session.keys, lease, token, code, sources)
+                log.info("sources_stopped", code=code)
             case WriteEnd(reason):
-                is_written = await write_end(host.client, session.keys, lease, token, reason)
+                await write_end(host.client, session.keys, lease, token, reason)
                 if reason == "deadline":
-                    missing = sorted(stages - watch.state.drained)
-                    host.log.warning("drain_deadline", flow=session.keys.flow_name, not_drained=missing)
+                    log.warning("drain_deadline", not_drained=sorted(stages - watch.state.drained))
             case Done():
                 return
             case step:
                 assert_never(step)
-        if not is_written:
-            raise FencedError(f"the exit of {session.keys.flow_name} is another's now")
         await watch.news(seen)
 
 

@@ -6,13 +6,13 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from metronome_worker.broker.campaign import unless, win
-from metronome_worker.broker.commits import load_state, publish_events
+from metronome_worker.broker.commits import Outcome, Published, load_state, publish_events
 from metronome_worker.broker.keys import source_owner
 from metronome_worker.errors import FencedError
 
 if TYPE_CHECKING:
+    from metronome_worker.broker.commits import SourceBatch
     from metronome_worker.broker.leases import Lease
-    from metronome_worker.connectors.interface import SourceBatch
     from metronome_worker.plan.model import ConnectorInstance
     from metronome_worker.session import Session
 
@@ -34,8 +34,6 @@ async def run_source(session: Session, connector: ConnectorInstance, stopping: a
             return
         except FencedError as lost:
             log.warning("source_lost", epoch=lease.epoch, why=str(lost))
-            if session.watch.state.barrier is not None:
-                return
 
 
 async def _read_all(session: Session, connector: ConnectorInstance, lease: Lease, stopping: asyncio.Event) -> None:
@@ -43,34 +41,27 @@ async def _read_all(session: Session, connector: ConnectorInstance, lease: Lease
     reader = session.host.workshop.make_reader(connector, session.host.environment(session.keys))
     try:
         await reader.open(state.nodes.get("cursor"))
-        commits = state.commits
-        while not stopping.is_set() and (batch := await unless(stopping, reader.read())) is not None:
-            commits = await _publish(session, connector, lease, commits, batch)
+        published = Published(Outcome.COMMITTED, state.commits)
+        while published.outcome is not Outcome.LEAVING and not stopping.is_set():
+            batch = await unless(stopping, reader.read())
+            if batch is None:
+                return
+            published = await _publish(session, connector.alias, lease, published.commits, batch)
     finally:
         await reader.close()
 
 
-async def _publish(
-    session: Session, connector: ConnectorInstance, lease: Lease, commits: int, batch: SourceBatch
-) -> int:
-    """Publish one batch, waiting while the stream is full; returns the new number of commits."""
-    host = session.host
+async def _publish(session: Session, source: str, lease: Lease, commits: int, batch: SourceBatch) -> Published:
+    """Publish one batch, waiting while the stream is full."""
+    host, token = session.host, session.record.token
     is_told = False
     while True:
-        done = await publish_events(
-            host.client,
-            session.keys,
-            lease,
-            session.record.token,
-            commits,
-            connector.alias,
-            batch.cursor,
-            batch.events,
-            host.worker.backlog,
+        published = await publish_events(
+            host.client, session.keys, lease, token, commits, source, batch, host.worker.backlog
         )
-        if done is not None:
-            return done
+        if published.outcome is not Outcome.FULL:
+            return published
         if not is_told:
-            host.log.warning("backlog_full", connector=connector.alias, entries=host.worker.backlog)
+            host.log.warning("backlog_full", connector=source, entries=host.worker.backlog)
             is_told = True
         await host.clock.sleep(_FULL_PAUSE_S)

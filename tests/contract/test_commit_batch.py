@@ -6,9 +6,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from metronome_worker.broker.commits import Command, load_state, publish_events, state_fields, trim_stream
+from metronome_worker.broker.commits import (
+    Command,
+    Outcome,
+    Published,
+    SourceBatch,
+    load_state,
+    publish_events,
+    state_fields,
+    trim_stream,
+)
 from metronome_worker.broker.exits import write_barrier, write_end
-from metronome_worker.errors import FencedError, OperatorError
+from metronome_worker.errors import FencedError, OperatorError, SupersededError
 from tests.contract.flowkit import Flow, deployed
 
 if TYPE_CHECKING:
@@ -81,7 +90,7 @@ async def test_a_stage_still_commits_while_the_flow_leaves_but_not_after_the_end
     await write_barrier(client, flow.keys, ticker, flow.token, 0, ["tick"])
     assert await flow.commit(lease, 0) == 1
     await write_end(client, flow.keys, ticker, flow.token, "drained")
-    with pytest.raises(FencedError, match="stopped"):
+    with pytest.raises(SupersededError):
         await flow.commit(lease, 1)
 
 
@@ -111,19 +120,21 @@ async def test_events_from_outside_and_their_cursor_are_one_step(client: Redis, 
     flow = await deployed(client, namespace)
     lease = await flow.take("source:lines")
 
-    async def publish(commits: int, cap: int = 100) -> int | None:
-        events = [(b'{"a":1}', None), (b'{"a":2}', b'{"line":2}')]
-        cursor = {"offset": 20}
-        return await publish_events(client, flow.keys, lease, flow.token, commits, "lines", cursor, events, cap)
+    batch = SourceBatch(events=((b'{"a":1}', None), (b'{"a":2}', b'{"line":2}')), cursor={"offset": 20})
 
-    assert await publish(0) == 1
-    assert await publish(0) == 1, "the reply was lost: not published twice"
+    async def publish(commits: int, cap: int = 100) -> Published:
+        return await publish_events(client, flow.keys, lease, flow.token, commits, "lines", batch, cap)
+
+    assert await publish(0) == Published(Outcome.COMMITTED, 1)
+    assert await publish(0) == Published(Outcome.COMMITTED, 1), "the reply was lost: not published twice"
     entries = await flow.entries("lines")
     assert [fields[b"data"] for _, fields in entries] == [b'{"a":1}', b'{"a":2}']
     assert [fields.get(b"meta") for _, fields in entries] == [None, b'{"line":2}']
     state = await load_state(client, flow.keys.source_state("lines"))
     assert (state.commits, state.nodes) == (1, {"cursor": {"offset": 20}})
-    assert await publish(1, cap=2) is None, "full"
+    assert await publish(1, cap=2) == Published(Outcome.FULL, 1)
+    await write_barrier(client, flow.keys, await flow.take(), flow.token, 0, ["lines"])
+    assert await publish(1) == Published(Outcome.LEAVING, 1)
     await flow.expire("source:lines")
     with pytest.raises(FencedError):
         await publish(1)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from metronome_worker.broker.commits import load_state, state_fields
 from metronome_worker.broker.exits import ExitWatch, write_barrier, write_end
 from metronome_worker.broker.flows import Layout, ScheduleLayout, Status, load_flow
 from metronome_worker.broker.ticks import load_schedule, server_us
+from metronome_worker.errors import FencedError, SupersededError
 from tests.contract.flowkit import LAYOUT, Flow, deployed
 
 if TYPE_CHECKING:
@@ -62,8 +65,8 @@ async def test_another_interval_starts_anew_but_the_numbers_go_on(client: Redis,
 
 async def leave(flow: Flow, code: int) -> None:
     ticker = await flow.take()
-    assert await write_barrier(flow.client, flow.keys, ticker, flow.token, code, ["tick"])
-    assert await write_end(flow.client, flow.keys, ticker, flow.token, "drained")
+    await write_barrier(flow.client, flow.keys, ticker, flow.token, code, ["tick"])
+    await write_end(flow.client, flow.keys, ticker, flow.token, "drained")
     await flow.leases.release(ticker)
 
 
@@ -72,8 +75,8 @@ async def test_the_barrier_holds_where_each_stream_ends_and_is_written_once(clie
     ticker = await flow.take()
     first_ms = await flow.make_due(2)
     await flow.publish(ticker, count=2)
-    assert await write_barrier(client, flow.keys, ticker, flow.token, 4, ["tick", "lines"])
-    assert await write_barrier(client, flow.keys, ticker, flow.token, 9, ["tick", "lines"])
+    await write_barrier(client, flow.keys, ticker, flow.token, 4, ["tick", "lines"])
+    await write_barrier(client, flow.keys, ticker, flow.token, 9, ["tick", "lines"])
     watch = ExitWatch(client, flow.keys, "0-0")
     await watch.poll()
     assert watch.state.barrier == {"tick": f"{first_ms + 10}-0", "lines": "0-0"}
@@ -87,7 +90,7 @@ async def test_the_end_carries_the_code_of_the_barrier_and_is_written_once(clien
     flow = await deployed(client, namespace)
     await leave(flow, 7)
     ticker = await flow.take()
-    assert await write_end(client, flow.keys, ticker, flow.token, "deadline")
+    await write_end(client, flow.keys, ticker, flow.token, "deadline")
     watch = ExitWatch(client, flow.keys, "0-0")
     await watch.poll()
     assert watch.state.end == 7
@@ -98,15 +101,26 @@ async def test_a_fenced_ticker_writes_neither_barrier_nor_end(client: Redis, nam
     flow = await deployed(client, namespace)
     old = await flow.take()
     await flow.expire()
-    assert not await write_barrier(client, flow.keys, old, flow.token, 0, ["tick"])
-    assert not await write_end(client, flow.keys, old, flow.token, "drained")
+    with pytest.raises(FencedError):
+        await write_barrier(client, flow.keys, old, flow.token, 0, ["tick"])
+    with pytest.raises(FencedError):
+        await write_end(client, flow.keys, old, flow.token, "drained")
     assert await client.xlen(flow.keys.exit) == 0
 
 
 async def test_there_is_no_end_without_a_barrier(client: Redis, namespace: str) -> None:
     flow = await deployed(client, namespace)
     ticker = await flow.take()
-    assert not await write_end(client, flow.keys, ticker, flow.token, "drained")
+    with pytest.raises(SupersededError):
+        await write_end(client, flow.keys, ticker, flow.token, "drained")
+
+
+async def test_an_exit_of_an_older_revision_is_refused(client: Redis, namespace: str) -> None:
+    flow = await deployed(client, namespace)
+    ticker, old_token = await flow.take(), flow.token
+    await flow.deploy("two")
+    with pytest.raises(SupersededError):
+        await write_barrier(client, flow.keys, ticker, old_token, 0, ["tick"])
 
 
 async def test_deploying_while_the_flow_leaves_is_put_off(client: Redis, namespace: str) -> None:

@@ -23,6 +23,7 @@ from tests.harness.crashes import Life
 from tests.harness.virtual_clock import VirtualClock
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from random import Random
 
     from tests.harness.virtual_clock import VirtualLoop
@@ -66,8 +67,8 @@ class Line(Life):
         self._going_on = asyncio.Event()
         self._going_on.set()
         self._pause_in, self._pause_s = -1, 0.0
-        #: How often this component was stopped.
-        self.pauses = 0
+        #: Called when a pause is over.
+        self.on_resume: Callable[[], None] | None = None
 
     def crash(self) -> None:
         super().crash()
@@ -78,9 +79,13 @@ class Line(Life):
 
     def pause(self, seconds: float) -> None:
         """It does nothing for so long: sends nothing, hears nothing, and does not see its clock."""
-        self.pauses += 1
         self._going_on.clear()
-        asyncio.get_running_loop().call_later(seconds, self._going_on.set)
+        asyncio.get_running_loop().call_later(seconds, self._resume)
+
+    def _resume(self) -> None:
+        self._going_on.set()
+        if self.on_resume is not None and not self.is_over:
+            self.on_resume()
 
     def pause_after(self, commands: int, seconds: float) -> None:
         """Pause at the ``commands``-th command from here: before it is sent, or before its reply is heard."""

