@@ -152,9 +152,7 @@ async def lateness_of(client: Redis, stream: str, interval_ms: int) -> list[floa
     dues = [int(entry_id.partition(b"-")[0]) for entry_id, _ in entries]
     if dues != list(range(dues[0], dues[-1] + 1, interval_ms)):
         raise SystemExit(f"{stream}: there is a gap in the ticks")
-    late = [
-        int(fields[b"ingest_ns"]) / 1e6 - due for due, (_, fields) in zip(dues, entries, strict=True)
-    ]
+    late = [int(fields[b"ingest_ns"]) / 1e6 - due for due, (_, fields) in zip(dues, entries, strict=True)]
     return late[min(len(late) - 1, int(WARM_UP_S * 1000) // interval_ms) :]
 
 
@@ -204,7 +202,14 @@ def summary(late_ms: list[float]) -> dict[str, float]:
     def at(share: float) -> float:
         return round(values[max(0, -int(-len(values) * share // 1) - 1)], 3)
 
-    return {"ticks": len(values), "min": round(values[0], 3), "p50": at(0.5), "p90": at(0.9), "p99": at(0.99), "max": at(1)}
+    return {
+        "ticks": len(values),
+        "min": round(values[0], 3),
+        "p50": at(0.5),
+        "p90": at(0.9),
+        "p99": at(0.99),
+        "max": at(1),
+    }
 
 
 def _show(progress: Progress | None, interval_ms: int, rounds: int) -> Callable[[], None]:

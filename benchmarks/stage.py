@@ -169,8 +169,12 @@ async def bare_loop(client: Redis, stream: str, state: str, output: Path, bench:
             position, done = raw[-1][0], done + len(raw)
             if bench.is_ahead and done < bench.entries:
                 reading = asyncio.create_task(read(position))
-            events = [decode(fields[1]) for _, fields in raw]
-            data = encode_lines([{"id": e["id"], "name": e["name"]} for e in events if e["id"] % 2 == 0])
+            kept = [
+                {"id": event["id"], "name": event["name"]}
+                for _, fields in raw
+                if (event := decode(fields[1]))["id"] % 2 == 0
+            ]
+            data = encode_lines(kept)
             if data:
                 length += os.write(descriptor, data)
             await client.evalsha(sha, 1, state, position, done, length)
@@ -297,7 +301,9 @@ def show(result: dict[str, Any]) -> None:
         table.add_row(str(number), f"{each['worker']:,.0f}", f"{each['bare']:,.0f}", f"{each['ratio']:.2f}")
     table.add_section()
     worker, bare, ratio = result["worker_events_per_s"], result["bare_events_per_s"], result["ratio"]
-    table.add_row("median", f"{worker['median']:,.0f}", f"{bare['median']:,.0f}", f"{ratio['median']:.2f}", style="bold")
+    table.add_row(
+        "median", f"{worker['median']:,.0f}", f"{bare['median']:,.0f}", f"{ratio['median']:.2f}", style="bold"
+    )
     table.add_row(
         "range",
         f"{worker['min']:,.0f}–{worker['max']:,.0f}",

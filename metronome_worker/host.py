@@ -12,6 +12,8 @@ from metronome_worker.connectors.kind import ConnectorEnvironment
 from metronome_worker.settings import TickerSettings, WorkerSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from redis.asyncio import Redis
     from structlog.typing import FilteringBoundLogger
 
@@ -38,8 +40,13 @@ class Host(Struct, frozen=True, kw_only=True):
     ticker: TickerSettings = TickerSettings()
     worker: WorkerSettings = WorkerSettings()
 
-    def environment(self, keys: FlowKeys) -> ConnectorEnvironment:
-        """What the connectors of a flow are given."""
+    def environment(self, keys: FlowKeys, is_ours: Callable[[], bool] = lambda: True) -> ConnectorEnvironment:
+        """What the connectors of a flow are given; ``is_ours`` as in ``ConnectorEnvironment``."""
         return ConnectorEnvironment(
-            keys=keys, base_directory=self.folder, stdin=self.stdin, stdout=self.stdout, stderr=self.stderr
+            keys=keys,
+            base_directory=self.folder,
+            stdin=self.stdin,
+            stdout=self.stdout,
+            stderr=self.stderr,
+            is_ours=is_ours,
         )

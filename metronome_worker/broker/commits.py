@@ -57,6 +57,7 @@ class Outcome(Enum):
     COMMITTED = "committed"
     FENCED = "fenced"
     LEAVING = "leaving"
+    PAUSED = "paused"
     STOPPED = "stopped"
     MOVED = "moved"
     FULL = "full"
@@ -152,7 +153,7 @@ def _settled(reply: list[bytes], state_key: str) -> int:
 
 
 class Published(Struct, frozen=True):
-    """``outcome``: committed, full (the stream is at its cap: try again later) or leaving (there will be no more)."""
+    """``outcome``: committed; full (the stream is at its cap) or paused: try again later; leaving: there will be no more."""
 
     outcome: Outcome
     commits: int
@@ -178,7 +179,7 @@ async def publish_events(
         args += [data, meta or b""]
     reply = await run_script(client, "publish_events", names, args)
     outcome = Outcome(reply[0].decode())
-    if outcome in (Outcome.FULL, Outcome.LEAVING):
+    if outcome in (Outcome.FULL, Outcome.PAUSED, Outcome.LEAVING):
         return Published(outcome, commits)
     return Published(outcome, _settled(reply, names[2]))
 

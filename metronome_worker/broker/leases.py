@@ -56,6 +56,8 @@ class Leases:
         self.ttl_ms = ttl_ms
         #: Clocks run at slightly different speeds, and a write that starts in time must still arrive in time.
         self.margin_ms = max(1, ttl_ms // 10)
+        #: Epoch to the moment on our clock until which that lease is trusted; only of leases that are held.
+        self._trusted_until_ns: dict[int, int] = {}
 
     def new_holder(self) -> str:
         """A name for one contender: random, as host names and process IDs repeat."""
@@ -69,6 +71,7 @@ class Leases:
         )
         if not epoch:
             return Held(left_ms)
+        self._trusted_until_ns[epoch] = self._trust(sent_ns)
         return Lease(name, epoch, f"{epoch} {holder}", sent_ns)
 
     async def renew(self, lease: Lease) -> bool:
@@ -87,6 +90,14 @@ class Leases:
             [lease.value, self._keys.released, lease.name],
         )
         return bool(released)
+
+    def is_trusted(self, lease: Lease) -> bool:
+        """Whether the lease is ours as far as our clock can tell.
+
+        To be asked immediately before what no script can refuse, such as cutting a file: a process that was stopped
+        since it last heard from Redis finds here that it may be too late.  Safe to call from any thread.
+        """
+        return self._clock.now_ns() < self._trusted_until_ns.get(lease.epoch, 0)
 
     async def keep(self, lease: Lease) -> None:
         """Renew until cancelled.  Raises ``FencedError`` when the lease is lost or can no longer be trusted."""
@@ -107,7 +118,7 @@ class Leases:
                 continue
             if not is_ours:
                 raise FencedError(f"the lease {lease.name} (epoch {lease.epoch}) is no longer ours")
-            trusted_until_ns = self._trust(sent_ns)
+            trusted_until_ns = self._trusted_until_ns[lease.epoch] = self._trust(sent_ns)
             pause_s = self.ttl_ms / 1000 / _RENEWALS_PER_TTL
 
     def _trust(self, sent_ns: int) -> int:
@@ -122,6 +133,7 @@ class Leases:
         try:
             return await self._work_while_kept(lease, work)
         finally:
+            self._trusted_until_ns.pop(lease.epoch, None)
             await self._release_quietly(lease)
 
     async def _work_while_kept(self, lease: Lease, work: Coroutine[None, None, T]) -> T:

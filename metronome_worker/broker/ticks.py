@@ -27,6 +27,7 @@ class Outcome(Enum):
     DUPLICATE = "duplicate"
     FENCED = "fenced"
     LEAVING = "leaving"
+    PAUSED = "paused"
     STOPPED = "stopped"
     MOVED = "moved"
     EARLY = "early"

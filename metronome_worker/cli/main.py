@@ -5,14 +5,42 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from metronome_worker import __version__
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: As of a process that SIGPIPE ended.
+_READER_GONE: Final = 141
+
+
+class _ReaderGoneError(Exception):
+    """Whoever read our output has gone.  Of a ``BrokenPipeError`` click makes status 1, which here is a wrong flow."""
+
+
+@contextmanager
+def _noticing_the_reader() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise _ReaderGoneError from error
+
 
 class _Commands(click.Group):
     """Imports a command's module only when that command is asked for: the others cost nothing at start."""
+
+    def make_context(self, *args: Any, **settings: Any) -> click.Context:
+        with _noticing_the_reader():  # of --help
+            return super().make_context(*args, **settings)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _noticing_the_reader():
+            return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return ["check", "run"]
@@ -37,8 +65,17 @@ def metronome() -> None:
     """Periodic events through select pipelines into sinks, exactly once, on Redis Streams."""
 
 
+def _open_closed_streams() -> None:
+    """Give the process the standard streams that it was started without: libuv aborts when it gets 0, 1 or 2 itself."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            # What is opened gets the lowest free descriptor: in this order, the stream's own.
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115, PTH123  for as long as the process lives
+
+
 def main() -> None:
     """Run the command line.  Status: 0, or 1 (the flow has errors), 2 (usage), 3 (the environment), 70 (a bug)."""
+    _open_closed_streams()
     try:
         status = metronome.main(prog_name="metronome", standalone_mode=False)
     except click.ClickException as error:
@@ -46,10 +83,10 @@ def main() -> None:
         sys.exit(error.exit_code)
     except click.Abort:
         sys.exit(130)
-    except BrokenPipeError:
-        # Whoever read our output has gone; what is still buffered must not fail again at exit.
+    except _ReaderGoneError:
+        # What is still buffered must not fail again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+        sys.exit(_READER_GONE)
     except Exception as error:
         if os.environ.get("METRONOME_DEBUG"):
             raise

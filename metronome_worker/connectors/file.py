@@ -70,7 +70,8 @@ class FileKind(RunnableKind):
     def make_writer(self, instance: ConnectorInstance, environment: ConnectorEnvironment) -> SinkWriter:
         assert instance.codec is not None
         encoder = OutputEncoder(make_codec(instance.codec), instance.postprocessors)
-        return FileWriter(instance.node, path_of(instance, environment), instance.config.mode, encoder)
+        path = path_of(instance, environment)
+        return FileWriter(instance.node, path, instance.config.mode, encoder, environment.is_ours)
 
     def make_reader(self, instance: ConnectorInstance, environment: ConnectorEnvironment) -> SourceReader:
         assert instance.codec is not None

@@ -2,7 +2,8 @@
 
 The length of the file is committed together with the position in the stream, so a new owner knows how much of the
 file counts: it cuts off the rest and writes those events again.  Bytes are written at explicit offsets.  An owner that
-was stopped and wakes up late can therefore only put the same bytes to the same place again.
+was stopped and wakes up late can therefore only put the same bytes to the same place again.  Cutting off is different:
+it would take away what a later owner has committed.  So an owner looks at its clock immediately before.
 
 Nothing is synced to the disk: a crash of the process loses nothing, but after a power loss the file may be shorter
 than what was committed, and then it goes on at its real end, with a log line, and what is missing stays missing.
@@ -23,10 +24,10 @@ import structlog
 from metronome_worker.connectors.descriptors import in_thread, is_regular, write_all
 from metronome_worker.connectors.interface import NodeState, SinkWriter, Written
 from metronome_worker.connectors.output_batch import encode_outputs
-from metronome_worker.errors import OperatorError
+from metronome_worker.errors import FencedError, OperatorError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from metronome_worker.connectors.codecs import OutputEncoder
     from metronome_worker.runtime.effects import Output
@@ -41,16 +42,20 @@ class FileWriter(SinkWriter):
     """State to commit: ``{"path": absolute path, "length": bytes that count}``; None for what is no regular file.
 
     ``length`` is the offset behind the last byte that this writer put there, where ``overwrite`` goes on.
+    ``is_ours`` tells whether the file is still this process's to cut and write.
     """
 
-    def __init__(self, node: str, path: Path, mode: str, encoder: OutputEncoder) -> None:
+    def __init__(
+        self, node: str, path: Path, mode: str, encoder: OutputEncoder, is_ours: Callable[[], bool] = lambda: True
+    ) -> None:
         self._node, self._path, self._mode, self._encoder = node, path, mode, encoder
+        self._is_ours = is_ours
         self._descriptor = _CLOSED
         self._is_stream = False
         self._length = 0
 
     async def open(self, committed: NodeState | None) -> NodeState | None:
-        """Take over the file; raises ``OperatorError`` when it cannot be opened or cut.
+        """Take over the file; raises ``OperatorError`` when it cannot be opened or cut, ``FencedError`` when too late.
 
         Without a committed state of this very path the file starts as its mode says.  The length it starts with is
         returned, to be committed first: else a crash after the first write could not tell what was there before.
@@ -81,6 +86,7 @@ class FileWriter(SinkWriter):
             self._descriptor = self._open_descriptor()
             if self._is_stream:
                 return None
+            self._require_ours()
             if committed is not None and committed.get("path") == str(self._path):
                 self._resume(int(committed["length"]))
             else:
@@ -101,6 +107,10 @@ class FileWriter(SinkWriter):
         if not self._is_stream:
             fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) & ~os.O_NONBLOCK)
         return descriptor
+
+    def _require_ours(self) -> None:
+        if not self._is_ours():
+            raise FencedError(f"{self._node} may be another process's by now")
 
     def _start(self) -> None:
         match self._mode:
@@ -129,6 +139,7 @@ class FileWriter(SinkWriter):
 
     def _write_at_end(self, data: bytes) -> None:
         try:
+            self._require_ours()
             self._follow_the_path()
             self._go_back_to_real_end()
             rest, offset = memoryview(data), self._length
@@ -153,7 +164,7 @@ class FileWriter(SinkWriter):
         """Leave no half line at the end; but never touch what a later owner of the file may have added."""
         try:
             size = os.fstat(self._descriptor).st_size
-            if self._mode != "overwrite" and self._length < size <= self._length + attempted:
+            if self._is_ours() and self._mode != "overwrite" and self._length < size <= self._length + attempted:
                 os.ftruncate(self._descriptor, self._length)
         except OSError as error:
             _log.warning("file_not_cut_back", connector=self._node, path=str(self._path), reason=str(error))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
@@ -16,13 +17,18 @@ if TYPE_CHECKING:
 
 
 class ConnectorEnvironment(Struct, frozen=True, kw_only=True):
-    """What a connector may touch of its process: the flow's keys, where relative paths start, standard streams."""
+    """What a connector may touch of its process: the flow's keys, where relative paths start, standard streams.
+
+    ``is_ours``: whether the connector is still this process's to run, as far as its clock can tell.  To be asked
+    immediately before what cannot be done again or undone, from any thread.
+    """
 
     keys: FlowKeys
     base_directory: Path
     stdin: BinaryIO
     stdout: BinaryIO
     stderr: BinaryIO
+    is_ours: Callable[[], bool] = lambda: True
 
 
 class RunnableKind(ConnectorKind, Protocol):

@@ -47,4 +47,8 @@ def layout_of(plan: FlowPlan) -> Layout:
         ),
         stages={stage.name: stage.sources for stage in plan.stages},
         readers=tuple(connector.alias for connector in read_sources(plan)),
+        nodes={
+            stage.name: (*(sink.name for sink in stage.graph.sinks), *(node.name for node in stage.graph.selects))
+            for stage in plan.stages
+        },
     )

@@ -110,7 +110,7 @@ def judge(history: History) -> list[str]:
         violations += _judge_totals(schedule, history.until_ms)
     violations += _judge_exit(history)
     for output in history.outputs:
-        violations += _judge_output(output, is_drained=_end_reason(history) == "drained")
+        violations += _judge_output(output, is_drained=end_reason(history) == "drained")
     return violations
 
 
@@ -194,7 +194,7 @@ def _judge_barrier(history: History, barrier: Mapping[str, str]) -> Iterator[str
     for source, last in history.last_ids.items():
         if _id(last) > _id(barrier.get(source, "0-0")):
             yield f"published after the barrier: {source} {last}, barrier {barrier.get(source)}"
-    if _end_reason(history) != "drained":
+    if end_reason(history) != "drained":
         return
     for stage in history.stages:
         for source, position in stage.positions.items():
@@ -218,7 +218,8 @@ def _judge_output(output: OutputHistory, *, is_drained: bool) -> Iterator[str]:
         yield f"more than was committed: {output.name} has {output.tail_bytes} bytes behind its committed length"
 
 
-def _end_reason(history: History) -> str:
+def end_reason(history: History) -> str:
+    """Why the run ended (drained, deadline or abrupt); empty when it has not."""
     return next((entry.fields.get("reason", "") for entry in history.exits if "end" in entry.fields), "")
 
 

@@ -21,7 +21,10 @@ class Wait(Struct, frozen=True):
 
 
 class WriteBarrier(Struct, frozen=True):
+    """``due_ms``: when the sources stop (server's clock); ticks that are due before it are still published."""
+
     code: int
+    due_ms: int
 
 
 class WriteEnd(Struct, frozen=True):
@@ -45,7 +48,7 @@ def next_step(state: ExitState, now_ms: int, stages: frozenset[str], drain_ms: i
         if state.request is None:
             return Wait()
         due_ms = state.request.at_ms + state.request.delay_ms
-        return WriteBarrier(state.request.code) if now_ms >= due_ms else Wait(due_ms)
+        return WriteBarrier(state.request.code, due_ms) if now_ms >= due_ms else Wait(due_ms)
     if state.request is not None and not state.request.is_graceful:
         return WriteEnd("abrupt")
     if state.drained >= stages:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, assert_never
 
-from msgspec.structs import replace
-
 from metronome_worker.broker.ticks import Outcome, TickBatch, load_schedule, publish_ticks, server_us, tick_entry
+from metronome_worker.clock import NS_PER_MS
 from metronome_worker.connectors.schedules import ticked_sources
 from metronome_worker.errors import FencedError, SupersededError
 from metronome_worker.ticker.schedule import Publication, Schedule, decide
@@ -16,13 +15,17 @@ from metronome_worker.ticker.server_time import ServerTime
 if TYPE_CHECKING:
     from metronome_worker.broker.leases import Lease
     from metronome_worker.broker.ticks import Reply
+    from metronome_worker.plan.model import ConnectorInstance
     from metronome_worker.session import Session
 
 #: How often the server is asked for its time before the first tick: the shortest round trip tells best.
 _QUESTIONS = 3
 
-#: How long a source whose stream is full waits before it looks again, seconds.
-_FULL_PAUSE_S = 0.1
+#: How long a source waits before it looks again whether its stream has room, or its flow is no longer paused.
+_HOLD_NS = 100 * NS_PER_MS
+
+#: Later than every tick.
+_NEVER_MS = 1 << 63
 
 _KIND = "metronome"
 
@@ -35,7 +38,11 @@ class Publisher:
         self._client, self._clock, self._keys = session.host.client, session.host.clock, session.keys
         self._log = session.host.log.bind(flow=session.keys.flow_name, role="ticker")
         self._time = ServerTime()
-        self._full: set[str] = set()
+        #: Connector to the moment on our clock until which it is left alone.
+        self._held: dict[str, int] = {}
+        #: Up to when every slot is published or skipped (server's clock), sources that are held left out.
+        self._decided_ms = 0
+        self._progress = asyncio.Condition()
 
     def now_ms(self) -> int:
         """The server's time, estimated, in ms."""
@@ -52,43 +59,63 @@ class Publisher:
             told_us = await server_us(self._client)
             self._time.observe(sent_ns, self._clock.now_ns(), told_us)
 
+    async def decided(self, until_ms: int) -> None:
+        """Wait until every tick that is due before ``until_ms`` is published or skipped, or no more will be.
+
+        A leader that has just taken over is behind: what was due before the flow stops comes first.
+        """
+        async with self._progress:
+            await self._progress.wait_for(lambda: self._decided_ms >= until_ms)
+
+    async def _note_progress(self, decided_ms: int) -> None:
+        self._decided_ms = decided_ms
+        async with self._progress:
+            self._progress.notify_all()
+
     async def run(self) -> None:
         """Publish each tick when it is due.  Raises ``FencedError`` when another leads.
 
         Cancelling may leave a tick published of which this process has not heard: the schedule in Redis knows.
         """
-        schedules = await self._load()
+        schedules = {c.alias: await self._load(c) for c in ticked_sources(self._session.plan)}
         while schedules:
-            now_ms = self.now_ms()
-            ready = [(name, what) for name, s in schedules.items() if (what := decide(s, now_ms)) is not None]
+            free = [schedule.next_ms for name, schedule in schedules.items() if name not in self._held]
+            await self._note_progress(min(free, default=_NEVER_MS))
+            now_ns = self._clock.now_ns()
+            now_ms = self._time.now_ms(now_ns)
+            ready = [
+                (name, what)
+                for name, schedule in schedules.items()
+                if self._held.get(name, 0) <= now_ns and (what := decide(schedule, now_ms)) is not None
+            ]
             if not ready:
-                await self._clock.sleep_until(self.local_ns(min(s.next_ms for s in schedules.values())))
+                await self._clock.sleep_until(min(self._wake_ns(schedule) for schedule in schedules.values()))
                 continue
             replies = await asyncio.gather(*(self._publish(schedules[name], what) for name, what in ready))
             for (name, what), reply in zip(ready, replies, strict=True):
-                after = self._believe(schedules[name], what, reply)
+                after = await self._believe(schedules[name], what, reply)
                 if after is None:
-                    return
+                    return await self._note_progress(_NEVER_MS)
                 schedules[name] = after
-            if len(self._full) == len(schedules):
-                await self._clock.sleep(_FULL_PAUSE_S)
+        await self._note_progress(_NEVER_MS)
 
-    async def _load(self) -> dict[str, Schedule]:
-        schedules = {}
-        for connector in ticked_sources(self._session.plan):
-            record = await load_schedule(self._client, self._keys, connector.alias)
-            if record is None:
-                raise FencedError(f"the schedule of {connector.alias} is gone")
-            schedules[connector.alias] = Schedule(
-                connector=connector.alias,
-                interval_ms=connector.config.interval,
-                missed=connector.config.missed,
-                catch_up_ms=connector.config.catch_up,
-                next_ms=record.next_ms,
-                published=record.published,
-                gap=record.gap,
-            )
-        return schedules
+    def _wake_ns(self, schedule: Schedule) -> int:
+        """When there may be something to do for a schedule, on our clock."""
+        return max(self.local_ns(schedule.next_ms), self._held.get(schedule.connector, 0))
+
+    async def _load(self, connector: ConnectorInstance) -> Schedule:
+        record = await load_schedule(self._client, self._keys, connector.alias)
+        if record is None:
+            raise SupersededError(f"the schedule of {connector.alias} is gone")
+        return Schedule(
+            connector=connector.alias,
+            interval_ms=connector.config.interval,
+            missed=connector.config.missed,
+            catch_up_ms=connector.config.catch_up,
+            next_ms=record.next_ms,
+            published=record.published,
+            gap=record.gap,
+        )
 
     async def _publish(self, schedule: Schedule, what: Publication) -> Reply:
         epoch = self._lease.epoch
@@ -112,21 +139,22 @@ class Publisher:
         self._time.observe(sent_ns, self._clock.now_ns(), reply.server_us)
         return reply
 
-    def _believe(self, before: Schedule, what: Publication, reply: Reply) -> Schedule | None:
+    async def _believe(self, before: Schedule, what: Publication, reply: Reply) -> Schedule | None:
         """The schedule as it stands after the script's answer; None when the flow has stopped publishing."""
         name = before.connector
-        self._full.discard(name)
+        was_held = self._held.pop(name, 0)
         match reply.outcome:
             case Outcome.PUBLISHED | Outcome.DUPLICATE:
                 self._report(name, what, reply)
                 return what.after
             case Outcome.MOVED:
-                return replace(before, next_ms=reply.next_ms, published=reply.published, gap=0)
+                return await self._load(self._session.plan.connectors[name])
             case Outcome.EARLY:
                 return before
-            case Outcome.FULL:
-                self._log.warning("backlog_full", connector=name, entries=self._session.host.ticker.backlog)
-                self._full.add(name)
+            case Outcome.FULL | Outcome.PAUSED:
+                if not was_held:
+                    self._log.warning("source_waits", connector=name, why=reply.outcome.value)
+                self._held[name] = self._clock.now_ns() + _HOLD_NS
                 return before
             case Outcome.LEAVING:
                 return None

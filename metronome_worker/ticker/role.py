@@ -61,7 +61,8 @@ async def _leave(session: Session, lease: Lease, publisher: Publisher) -> None:
             case Wait(until_ms):
                 await _news(session, seen, publisher, until_ms)
                 continue
-            case WriteBarrier(code):
+            case WriteBarrier(code, due_ms):
+                await publisher.decided(due_ms)
                 await write_barrier(host.client, session.keys, lease, token, code, sources)
                 log.info("sources_stopped", code=code)
             case WriteEnd(reason):

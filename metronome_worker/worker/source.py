@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from metronome_worker.plan.model import ConnectorInstance
     from metronome_worker.session import Session
 
-#: How long a source whose stream is full waits before it tries again, seconds.
-_FULL_PAUSE_S = 0.1
+#: How long a source waits before it looks again whether its stream has room, or its flow is no longer paused.
+_HOLD_S = 0.1
 
 
 async def run_source(session: Session, connector: ConnectorInstance, stopping: asyncio.Event) -> None:
@@ -52,16 +52,16 @@ async def _read_all(session: Session, connector: ConnectorInstance, lease: Lease
 
 
 async def _publish(session: Session, source: str, lease: Lease, commits: int, batch: SourceBatch) -> Published:
-    """Publish one batch, waiting while the stream is full."""
+    """Publish one batch, waiting while the stream is full or the flow is paused."""
     host, token = session.host, session.record.token
     is_told = False
     while True:
         published = await publish_events(
             host.client, session.keys, lease, token, commits, source, batch, host.worker.backlog
         )
-        if published.outcome is not Outcome.FULL:
+        if published.outcome not in (Outcome.FULL, Outcome.PAUSED):
             return published
         if not is_told:
-            host.log.warning("backlog_full", connector=source, entries=host.worker.backlog)
+            host.log.warning("source_waits", connector=source, why=published.outcome.value)
             is_told = True
-        await host.clock.sleep(_FULL_PAUSE_S)
+        await host.clock.sleep(_HOLD_S)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from typing import TYPE_CHECKING, Final, Self
 
 from redis import Redis
@@ -13,6 +12,7 @@ from tests.docs.not_run import NOT_RUN
 from tests.docs.pages import REPOSITORY, Block, Command, blocks_of, commands_of
 from tests.docs.terminal import LIMIT_S, Running, environment_of
 from tests.docs.volatile import as_shown
+from tests.harness.processes import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,6 +53,8 @@ class Session:
     def _run_block(self, block: Block) -> Iterator[tuple[Command, str]]:
         if ticks := block.option("ticks"):
             self._wait_for_ticks(int(ticks))
+        if "ended" in block.words:
+            wait_until(lambda: all(running.is_over for _, running in self._background), LIMIT_S, "the end of the flow")
         for command in commands_of(block):
             if command.text in NOT_RUN:
                 continue
@@ -77,13 +79,13 @@ class Session:
 
     def _wait_for_ticks(self, count: int) -> None:
         """Until the stage has committed so many ticks."""
-        deadline = time.monotonic() + LIMIT_S
         with Redis(port=self._port) as client:
-            while int(client.hget("metronome:{main}:state:tick", "read:tick") or 0) < count:
-                running = [running for _, running in self._background]
-                assert not any(each.is_over for each in running), running[0].output()
-                assert time.monotonic() < deadline, f"there are not {count} ticks"
-                time.sleep(0.005)
+
+            def is_committed() -> bool:
+                assert not any(running.is_over for _, running in self._background), "the flow has ended"
+                return int(client.hget("metronome:{main}:state:tick", "read:tick") or 0) >= count
+
+            wait_until(is_committed, LIMIT_S, f"{count} committed ticks")
 
     def __enter__(self) -> Self:
         return self

@@ -31,8 +31,8 @@ class RealProcess:
         with RealProcess([*METRONOME, "run", "flow.troy"], tmp_path) as process:
             assert process.wait(5) == 0, process.stderr
 
-    ``TMPDIR`` of the process is ``folder/tmp``: whatever it leaves in the temporary directory is seen there.  It leads a
-    session of its own, so that its process group can be sent signals without hitting the test.
+    ``TMPDIR`` of the process is ``folder/tmp``: whatever it leaves in the temporary directory is seen there.  It leads
+    a session of its own, so that its process group can be sent signals without hitting the test.
     """
 
     def __init__(self, command: Sequence[str], folder: Path, **environment: str) -> None:

@@ -70,7 +70,7 @@ def client(request: pytest.FixtureRequest, at_end: AtEnd) -> Redis:
 
 
 class FaultyServer:
-    """A Valkey on its data in ``folder`` that is killed and started again on the same port, or stopped and continued."""
+    """A Valkey with its data in ``folder``, killed and started again on the same port, or stopped and continued."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

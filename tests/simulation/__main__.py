@@ -31,7 +31,9 @@ def main() -> int:
         if chosen.seeds == 1 or verdict.violations:
             published = {s.connector: s.published for s in verdict.history.schedules}
             took_s = time.monotonic() - began_s
-            sys.stdout.write(f"published {published}, {verdict.kills} lives, {took_s:.1f} s\n")
+            sys.stdout.write(
+                f"published {published}, {verdict.lives_lost} lives, {verdict.end_reason or 'no end'}, {took_s:.1f} s\n"
+            )
     sys.stdout.write(f"{failed} of {chosen.seeds} seeds failed\n")
     return 1 if failed else 0
 

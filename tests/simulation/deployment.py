@@ -13,7 +13,7 @@ from metronome_worker.assembly import Workshop, check_file
 from metronome_worker.broker.flows import deploy_flow
 from metronome_worker.broker.keys import FlowKeys
 from metronome_worker.connectors.schedules import layout_of
-from metronome_worker.observe.history import judge
+from metronome_worker.observe.history import end_reason, judge
 from tests.harness.network import Network
 from tests.harness.virtual_clock import VirtualClock, fake_client, fake_server, run_virtual, virtual_loop
 from tests.simulation.processes import Process, World
@@ -35,15 +35,18 @@ _CALM_S = 8.0
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
-    """``kills``: how many lives ended before the run did."""
+    """``lives_lost``: how many processes ended before the run did."""
 
     seed: int
     scenario: Scenario
     history: History
     violations: list[str]
     trace: list[str]
-    kills: int
-    commands: int
+    lives_lost: int
+
+    @property
+    def end_reason(self) -> str:
+        return end_reason(self.history)
 
     def __str__(self) -> str:
         again = f"{sys.executable} -m tests.simulation {self.scenario.name} --seed {self.seed}"
@@ -72,7 +75,7 @@ class _Simulation:
         self._scenario, self._seed, self._folder, self._flow = scenario, seed, folder, flow
         self._random = Random(seed)
         self._codes: list[int] = []
-        self._kills = 0
+        self._lives_lost = 0
         self._is_calm = False
         self._failures: list[str] = []
 
@@ -102,8 +105,7 @@ class _Simulation:
             history=history,
             violations=self._failures + judge(history),
             trace=world.trace,
-            kills=self._kills,
-            commands=0,
+            lives_lost=self._lives_lost,
         )
 
     async def _run_replicas(self, world: World, witness: Any) -> None:
@@ -121,7 +123,7 @@ class _Simulation:
             await asyncio.wait([outages, *replicas])
 
     async def _until_published(self, witness: Any) -> None:
-        while int(await witness.hget(KEYS.schedule("fast"), "published")) < self._scenario.ticks:
+        while int(await witness.hget(KEYS.schedule("fast"), "published")) < self._scenario.ticks:  # noqa: ASYNC110
             await asyncio.sleep(1)
         self._is_calm = True
         await asyncio.sleep(_CALM_S)
@@ -144,7 +146,7 @@ class _Simulation:
             if code is not None:
                 self._codes.append(code)
                 return
-            self._kills += 1
+            self._lives_lost += 1
             await asyncio.sleep(self._random.random() * (0.5 if self._is_calm else self._scenario.downtime_s))
 
     async def _outages(self, world: World) -> None:

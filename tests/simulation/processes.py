@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 from random import Random
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Self, cast
 
 from msgspec import Struct
 
@@ -145,4 +145,3 @@ class Process:
             loop.call_later(random.uniform(0, commands * scenario.interval_ms / 1000), self._line.crash)
         else:
             loop.call_later(random.uniform(0, commands * scenario.interval_ms / 1000), self._stopping.set)
-

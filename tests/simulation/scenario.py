@@ -87,10 +87,28 @@ SCENARIOS = {
         Scenario(name="outage-all", tickers=2, workers=2, catch_up_ms=2_000, outages_s=(3.0, 0.5, 6.0), strikes=3),
         Scenario(name="outage-latest", tickers=2, workers=2, missed="latest", outages_s=(3.0, 0.5, 9.0), strikes=3),
         Scenario(
-            name="outage-skip", tickers=2, workers=2, missed="skip", interval_ms=900, ticks=80, outages_s=(12.0, 7.0), strikes=3
+            name="outage-skip",
+            tickers=2,
+            workers=2,
+            missed="skip",
+            interval_ms=900,
+            ticks=80,
+            outages_s=(12.0, 7.0),
+            strikes=3,
         ),
         Scenario(
             name="outage-exit", tickers=2, workers=2, has_exit=True, catch_up_ms=2_000, outages_s=(3.0, 5.0), strikes=3
+        ),
+        Scenario(
+            name="stopped",
+            tickers=2,
+            workers=3,
+            has_exit=True,
+            ticks=200,
+            life=8,
+            strikes=12,
+            pauses=1.0,
+            downtime_s=0.1,
         ),
         Scenario(name="calm", tickers=2, workers=2, has_exit=True, strikes=0),
     )

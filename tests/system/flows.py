@@ -21,7 +21,9 @@ def flow_of(*statements: str, name: str = "main") -> str:
     return f"define flow {name}\nflow\n{body}\nend;\ndeploy flow {name};\n"
 
 
-def ticking(interval_ms: int, *, path: str = IDS, mode: str = "append", event: str = "event.id", name: str = "main") -> str:
+def ticking(
+    interval_ms: int, *, path: str = IDS, mode: str = "append", event: str = "event.id", name: str = "main"
+) -> str:
     """Writes ``event`` of each tick, its number, as a line to a file, without an end."""
     return flow_of(
         f'define connector tick from metronome with config = {{"interval": {interval_ms}}} end;',

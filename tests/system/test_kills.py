@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
     from tests.harness.processes import RealProcess
 
-#: One kill in so many comes at any moment of the start; the others while ticks are written.
-STARTS: Final = 4
-STARTING_S: Final = 0.6
+#: One kill in so many comes at any moment of the start; the others while ticks are written.  A start after a kill at
+#: work waits for the lease of the one that was killed, so starts that are killed cost the test no time.
+STARTS: Final = 2
+STARTING_S: Final = 0.8
 WORKING_S: Final = 0.3
 FLOW: Final = ticking(5)
 
@@ -50,8 +51,8 @@ def test_file_holds_every_line_once_after_fifty_kills(tmp_path: Path) -> None:
             killed_at_random(process, random, kill)
     with run(tmp_path, FLOW, "--data", "data") as process:
         finish(process)
-    # Each of some 37 working processes wrote for 0.15 s on average, and no tick was left out.
-    assert assert_each_once(tmp_path / IDS) > 1_000
+    # Each of 25 working processes wrote for 0.15 s on average, and no tick was left out.
+    assert assert_each_once(tmp_path / IDS) > 500
     assert_nothing_remains(tmp_path)
 
 

@@ -16,7 +16,9 @@ PIPELINES: Final = Path(__file__).parents[2] / "pipelines"
 FLOWS: Final = sorted(PIPELINES.glob("*.troy"))
 
 #: Command, where its output goes, and the output, as the comment at the top of each flow has them.
-HEADER: Final = re.compile(r"(?s)^#.*?\n#\n#     (metronome run [^\n]*)\n#\n# (?:writes|prints|appends) [^\n]*?\n#\n(.*?)\n\n")
+HEADER: Final = re.compile(
+    r"(?s)^#.*?\n#\n#     (metronome run [^\n]*)\n#\n# (?:writes|prints|appends) [^\n]*?\n#\n(.*?)\n\n"
+)
 
 
 @pytest.mark.parametrize("flow", FLOWS, ids=lambda flow: flow.stem)

@@ -95,7 +95,7 @@ def test_signal_during_an_outage_ends_in_order(tmp_path: Path, server: FaultySer
         server.send(signal.SIGKILL)
         process.wait_for_output("redis_away", 10)
         process.terminate()
-        assert process.wait(12) == 0, process.stderr
-    with_all = len(lines_in(tmp_path / IDS))
-    assert with_all >= 20
+        # There is no batch to finish: what was under way was dropped when Redis went away.
+        assert process.wait(3) == 0, process.stderr
+    assert len(lines_in(tmp_path / IDS)) >= 20
     assert "Traceback" not in process.stderr

@@ -2,18 +2,24 @@
 --
 -- KEYS[1]    flow
 -- KEYS[2]    exit
--- KEYS[3..]  for each schedule: schedule, events; then for each stage: state; then for each stage's sources: events;
---            then for each source that reads from outside: state
+-- KEYS[3..]  the keys that the plan names by their place here
 -- ARGV[1]    digest of the source
 -- ARGV[2]    bundle: the source (JSON)
--- ARGV[3]    layout (JSON): {"schedules": [{"kind", "settings", "interval"}], "stages": [[source, ...], ...],
---            "readers": n}, in the order of KEYS
+-- ARGV[3]    layout: what the flow needs (JSON), kept for the next deployment to compare with
+-- ARGV[4]    plan (JSON): {"schedules": [{"key", "events", "kind", "settings", "interval"}], "readers": [key],
+--            "stages": [{"key", "sources": [{"name", "events"}]}], "moves": [{"from", "to", "field"}], "gone": [key]};
+--            every key is a place in KEYS
+-- ARGV[5]    revision that `moves` and `gone` were made for (0: none)
+-- ARGV[6]    grace_ms: how long after its end the same source does not begin a new run
+-- ARGV[7]    force: 1 to bring back a source that another has superseded, else 0
+-- ARGV[8]    channel to announce it on
 -- RETURNS    {outcome, run, revision}; outcome is "started" (a new run), "changed" (a new revision of the run under
---            way), "unchanged", or "leaving" (the run under way is about to end: try again)
+--            way), "unchanged", "leaving" (the run under way is about to end: try again), "ended" (within its grace),
+--            "superseded" (another source has taken this one's place), or "moved" (the revision is another: look again)
 -- WHY        All of a run begins in one moment: the anchors of its schedules, the places where its stages start to
 --            read, and nothing of the run before is left over.  Whoever deploys the same source again, or whose first
---            reply was lost, changes nothing.
-local layout = cjson.decode(ARGV[3])
+--            reply was lost, changes nothing; an old replica that restarts does not undo a deployment.
+local plan = cjson.decode(ARGV[4])
 local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 
@@ -35,71 +41,98 @@ local function integer(number)
   return string.format('%.0f', number)
 end
 
-local was = redis.call('HMGET', KEYS[1], 'digest', 'status', 'run', 'revision')
+local was = redis.call('HMGET', KEYS[1], 'digest', 'status', 'run', 'revision', 'superseded', 'ended_at')
 local digest, status, run, revision = was[1], was[2], tonumber(was[3] or 0), tonumber(was[4] or 0)
+local superseded = was[5] and cjson.decode(was[5]) or {}
 if status == 'leaving' then
   return {'leaving', run, revision}
 end
-if status == 'running' and digest == ARGV[1] then
+if digest == ARGV[1] and status == 'running' then
   return {'unchanged', run, revision}
 end
+if digest == ARGV[1] and status == 'ended' and now_ms - tonumber(was[6]) < tonumber(ARGV[6]) then
+  return {'ended', run, revision}
+end
+if revision ~= tonumber(ARGV[5]) then
+  return {'moved', run, revision}
+end
+local others = {}
+for _, old in ipairs(superseded) do
+  if old == ARGV[1] and ARGV[7] ~= '1' then
+    return {'superseded', run, revision}
+  end
+  if old ~= ARGV[1] then
+    others[#others + 1] = old
+  end
+end
 local is_new_run = status ~= 'running'
-local at = 3
 
-for _, schedule in ipairs(layout.schedules) do
-  local key = KEYS[at]
+for _, move in ipairs(plan.moves) do
+  local value = redis.call('HGET', KEYS[move.from], move.field)
+  if value then
+    redis.call('HSET', KEYS[move.to], move.field, value)
+    redis.call('HDEL', KEYS[move.from], move.field)
+  end
+end
+for _, key in ipairs(plan.gone) do
+  redis.call('DEL', KEYS[key])
+end
+
+for _, schedule in ipairs(plan.schedules) do
+  local key = KEYS[schedule.key]
   local settings = redis.call('HGET', key, 'settings')
   if is_new_run or settings ~= schedule.settings then
     -- The first tick is due one interval after the start, as in Tremor.
-    local first = now_ms + schedule.interval
+    local first = integer(now_ms + schedule.interval)
     if is_new_run or not settings then
       redis.call('DEL', key)
       redis.call('HSET', key, 'published', 0, 'skipped', 0, 'gap', 0)
     end
-    redis.call('HSET', key, 'kind', schedule.kind, 'settings', schedule.settings,
-      'anchor', integer(first), 'next', integer(first))
+    redis.call('HSET', key, 'kind', schedule.kind, 'settings', schedule.settings, 'anchor', first, 'next', first)
   end
-  at = at + 2
 end
 
-local state_at = at
-local source_at = at + #layout.stages
-for _, sources in ipairs(layout.stages) do
-  local key = KEYS[state_at]
+for _, stage in ipairs(plan.stages) do
+  local key = KEYS[stage.key]
   if is_new_run then
     redis.call('DEL', key)
   end
-  for _, source in ipairs(sources) do
-    if redis.call('HEXISTS', key, 'events:' .. source) == 0 then
-      local last, added = stream_end(KEYS[source_at])
-      redis.call('HSET', key, 'events:' .. source, last, 'read:' .. source, added)
+  for _, source in ipairs(stage.sources) do
+    if redis.call('HEXISTS', key, 'events:' .. source.name) == 0 then
+      local last, added = stream_end(KEYS[source.events])
+      redis.call('HSET', key, 'events:' .. source.name, last, 'read:' .. source.name, added)
     end
-    source_at = source_at + 1
   end
-  if redis.call('HEXISTS', key, 'commits') == 0 then
-    redis.call('HSET', key, 'commits', 0)
-  end
-  state_at = state_at + 1
+  redis.call('HSETNX', key, 'commits', 0)
 end
 
-for i = source_at, source_at + layout.readers - 1 do
+for _, reader in ipairs(plan.readers) do
   if is_new_run then
-    redis.call('DEL', KEYS[i])
+    redis.call('DEL', KEYS[reader])
   end
-  if redis.call('HEXISTS', KEYS[i], 'commits') == 0 then
-    redis.call('HSET', KEYS[i], 'commits', 0)
-  end
+  redis.call('HSETNX', KEYS[reader], 'commits', 0)
 end
 
 if digest ~= ARGV[1] then
   revision = revision + 1
-  redis.call('HSET', KEYS[1], 'digest', ARGV[1], 'bundle', ARGV[2], 'deployed_at', integer(now_ms))
+  if digest then
+    others[#others + 1] = digest
+  end
+  redis.call('HSET', KEYS[1], 'digest', ARGV[1], 'bundle', ARGV[2], 'layout', ARGV[3], 'deployed_at', integer(now_ms))
+  if #others > 0 then
+    -- Only the last of them: a replica that is older still was replaced long ago.
+    while #others > 100 do
+      table.remove(others, 1)
+    end
+    redis.call('HSET', KEYS[1], 'superseded', cjson.encode(others))
+  end
 end
 if is_new_run then
   run = run + 1
   local exit_from = stream_end(KEYS[2])
-  redis.call('HDEL', KEYS[1], 'code', 'barrier', 'ended_at')
+  redis.call('HDEL', KEYS[1], 'code', 'barrier', 'ended_at', 'paused')
   redis.call('HSET', KEYS[1], 'exit_from', exit_from, 'started_at', integer(now_ms))
 end
 redis.call('HSET', KEYS[1], 'status', 'running', 'run', run, 'revision', revision)
+redis.call('PUBLISH', ARGV[8], 'deployed')
 return {is_new_run and 'started' or 'changed', run, revision}

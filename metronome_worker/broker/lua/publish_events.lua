@@ -10,18 +10,21 @@
 -- ARGV[4]   cursor (JSON)
 -- ARGV[5]   cap: how many entries the stream may hold before its source must wait
 -- ARGV[6..] for each event: data (JSON), meta (JSON, may be empty)
--- RETURNS   {outcome, commits}; outcome is "committed", "fenced", "leaving" (nothing is published any more), "stopped" (the
---           run or revision is another, or has ended), "moved", or "full"
+-- RETURNS   {outcome, commits}; outcome is "committed", "fenced", "leaving" (nothing is published any more), "stopped"
+--           (the run or revision is another, or has ended), "paused", "moved", or "full"
 -- WHY       An event is in the stream if and only if the cursor is behind it, so a crash neither loses nor repeats one.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return {'fenced'}
 end
-local flow = redis.call('HMGET', KEYS[2], 'run', 'revision', 'status')
+local flow = redis.call('HMGET', KEYS[2], 'run', 'revision', 'status', 'paused')
 if (flow[1] or '') .. '.' .. (flow[2] or '') ~= ARGV[2] or flow[3] == 'ended' then
   return {'stopped'}
 end
 if flow[3] ~= 'running' then
   return {'leaving'}
+end
+if flow[4] then
+  return {'paused'}
 end
 local commits = redis.call('HGET', KEYS[3], 'commits') or '0'
 if commits ~= ARGV[3] then

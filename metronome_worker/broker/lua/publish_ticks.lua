@@ -16,8 +16,9 @@
 -- ARGV[10..] for each tick: id ("<due ms>-<index>"), head, tail (JSON of the event before and after `ingest_ns`), meta
 --           (JSON, may be empty)
 -- RETURNS   {outcome, now_us, published, next}; outcome is "published", "fenced" (another leads), "leaving" (nothing is
---           published any more), "stopped" (the run or revision is another, or has ended), "moved" (published or next are not what the caller believes: its
---           earlier reply was lost, or it has slept), "early", "full" (the backlog is at its cap), or "duplicate"
+--           published any more), "stopped" (the run or revision is another, or has ended), "paused", "moved" (published
+--           or next are not what the caller believes: its earlier reply was lost, or it has slept), "early", "full"
+--           (the backlog is at its cap), or "duplicate"
 -- WHY       The leader decides who works; what is true is decided here, by the server's clock and the stream's own
 --           last ID.
 local time = redis.call('TIME')
@@ -27,12 +28,15 @@ local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return {'fenced', now_us}
 end
-local flow = redis.call('HMGET', KEYS[2], 'run', 'revision', 'status')
+local flow = redis.call('HMGET', KEYS[2], 'run', 'revision', 'status', 'paused')
 if (flow[1] or '') .. '.' .. (flow[2] or '') ~= ARGV[2] or flow[3] == 'ended' then
   return {'stopped', now_us}
 end
 if flow[3] ~= 'running' then
   return {'leaving', now_us}
+end
+if flow[4] then
+  return {'paused', now_us}
 end
 local schedule = redis.call('HMGET', KEYS[3], 'published', 'next')
 if schedule[1] ~= ARGV[3] or schedule[2] ~= ARGV[4] then

@@ -18,7 +18,7 @@ def test_nothing_happens_without_a_request() -> None:
 
 def test_the_delay_is_waited_for_by_the_servers_clock() -> None:
     assert next_step(ASKED, 1_499, STAGES, 30_000) == Wait(1_500)
-    assert next_step(ASKED, 1_500, STAGES, 30_000) == WriteBarrier(3)
+    assert next_step(ASKED, 1_500, STAGES, 30_000) == WriteBarrier(3, due_ms=1_500)
 
 
 def test_the_end_waits_for_every_stage() -> None:
