@@ -198,12 +198,13 @@ async def _watch(bench: Bench, working: asyncio.Task[Any], state: str, started: 
     pause_s = 0.02
     while True:
         await asyncio.sleep(pause_s)
+        is_over = working.done()  # before the look, so that the look sees all that was committed
         done = int(await bench.client.hget(state, "read:events") or 0)
         passed_s = time.perf_counter() - started
         bench.show(done)
         if done >= bench.entries:
             return passed_s
-        if working.done():
+        if is_over:
             working.result()
             raise SystemExit(f"the work ended after {done} of {bench.entries} entries")
         left_s = passed_s / done * (bench.entries - done) if done else pause_s

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from metronome_worker.broker.leases import Held, Lease
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
     from redis.asyncio import Redis
 
@@ -26,7 +26,7 @@ class ReleaseFeed:
     """Hears of the leases of one flow that were just released."""
 
     def __init__(self, client: Redis, keys: FlowKeys) -> None:
-        self._client, self._channel = client, keys.released
+        self._client, self._channel = client, keys.news
         self._released = asyncio.Condition()
 
     async def run(self) -> None:
@@ -48,9 +48,14 @@ class ReleaseFeed:
                 await self._released.wait()
 
 
-async def win(leases: Leases, feed: ReleaseFeed, name: str) -> Lease:
-    """Contend for a lease until it is ours.  Cancelling leaves at most a lease that lapses by itself."""
+async def win(leases: Leases, feed: ReleaseFeed, name: str, *, yields: Callable[[], float] = lambda: 0.0) -> Lease:
+    """Contend for a lease until it is ours.  Cancelling leaves at most a lease that lapses by itself.
+
+    ``yields`` is asked before each attempt how many seconds others should come first.
+    """
     while True:
+        if later_s := yields():
+            await leases.clock.sleep(later_s)
         # A new holder each time: a lease that an attempt of ours won without hearing of it must lapse, as writes
         # under it may still be on their way.
         answer = await leases.acquire(name, leases.new_holder())

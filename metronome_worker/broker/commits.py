@@ -153,7 +153,7 @@ def _settled(reply: list[bytes], state_key: str) -> int:
 
 
 class Published(Struct, frozen=True):
-    """``outcome``: committed; full (the stream is at its cap) or paused: try again later; leaving: there will be no more."""
+    """``outcome``: committed; full (the stream is at its cap) or paused: try again later; leaving: no more."""
 
     outcome: Outcome
     commits: int

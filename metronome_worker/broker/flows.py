@@ -101,7 +101,7 @@ async def deploy_flow(
         places = Places(keys)
         plan = msgspec.json.encode(deployment_plan(places, old, layout))
         args: list[Argument] = [digest, msgspec.json.encode(bundle), msgspec.json.encode(layout), plan]
-        args += [before[0] or 0, grace_ms, int(force), keys.released]
+        args += [before[0] or 0, grace_ms, int(force), keys.news]
         outcome, run, revision = await run_script(client, "deploy_flow", places.names, args)
         if outcome != b"moved":
             break

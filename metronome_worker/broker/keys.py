@@ -79,6 +79,6 @@ class FlowKeys(Struct, frozen=True):
         return self._key("members")
 
     @property
-    def released(self) -> str:
-        """Channel of publish/subscribe: the name of a lease that was just released."""
-        return self._key("released")
+    def news(self) -> str:
+        """Channel of publish/subscribe: the name of a lease that was just released, ``deployed``, or ``resumed``."""
+        return self._key("news")

@@ -52,7 +52,8 @@ class Leases:
     """Acquires, keeps and releases the leases of one flow for one process."""
 
     def __init__(self, client: Redis, keys: FlowKeys, clock: Clock, random: Random, ttl_ms: int) -> None:
-        self._client, self._keys, self._clock, self._random = client, keys, clock, random
+        self._client, self._keys, self._random = client, keys, random
+        self.clock = clock
         self.ttl_ms = ttl_ms
         #: Clocks run at slightly different speeds, and a write that starts in time must still arrive in time.
         self.margin_ms = max(1, ttl_ms // 10)
@@ -65,7 +66,7 @@ class Leases:
 
     async def acquire(self, name: str, holder: str) -> Lease | Held:
         """Take the lease if nobody holds it.  Each attempt that must not revive an earlier one needs a new holder."""
-        sent_ns = self._clock.now_ns()
+        sent_ns = self.clock.now_ns()
         epoch, left_ms = await run_script(
             self._client, "acquire_lease", [self._keys.lease(name), self._keys.epoch], [holder, self.ttl_ms]
         )
@@ -87,7 +88,7 @@ class Leases:
             self._client,
             "release_lease",
             [self._keys.lease(lease.name)],
-            [lease.value, self._keys.released, lease.name],
+            [lease.value, self._keys.news, lease.name],
         )
         return bool(released)
 
@@ -97,15 +98,15 @@ class Leases:
         To be asked immediately before what no script can refuse, such as cutting a file: a process that was stopped
         since it last heard from Redis finds here that it may be too late.  Safe to call from any thread.
         """
-        return self._clock.now_ns() < self._trusted_until_ns.get(lease.epoch, 0)
+        return self.clock.now_ns() < self._trusted_until_ns.get(lease.epoch, 0)
 
     async def keep(self, lease: Lease) -> None:
         """Renew until cancelled.  Raises ``FencedError`` when the lease is lost or can no longer be trusted."""
         trusted_until_ns = self._trust(lease.acquired_ns)
         pause_s = self.ttl_ms / 1000 / _RENEWALS_PER_TTL
         while True:
-            await self._clock.sleep(min(pause_s, max(0.0, (trusted_until_ns - self._clock.now_ns()) / NS_PER_S)))
-            sent_ns = self._clock.now_ns()
+            await self.clock.sleep(min(pause_s, max(0.0, (trusted_until_ns - self.clock.now_ns()) / NS_PER_S)))
+            sent_ns = self.clock.now_ns()
             if sent_ns >= trusted_until_ns:
                 raise FencedError(f"the lease {lease.name} (epoch {lease.epoch}) ran out before it could be renewed")
             try:

@@ -5,21 +5,18 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, assert_never
 
-from metronome_worker.broker.ticks import Outcome, TickBatch, load_schedule, publish_ticks, server_us, tick_entry
+from metronome_worker.broker.ticks import Outcome, TickBatch, load_schedule, publish_ticks, tick_entry
 from metronome_worker.clock import NS_PER_MS
 from metronome_worker.connectors.schedules import ticked_sources
 from metronome_worker.errors import FencedError, SupersededError
 from metronome_worker.ticker.schedule import Publication, Schedule, decide
-from metronome_worker.ticker.server_time import ServerTime
 
 if TYPE_CHECKING:
     from metronome_worker.broker.leases import Lease
+    from metronome_worker.broker.server_time import ServerTime
     from metronome_worker.broker.ticks import Reply
     from metronome_worker.plan.model import ConnectorInstance
     from metronome_worker.session import Session
-
-#: How often the server is asked for its time before the first tick: the shortest round trip tells best.
-_QUESTIONS = 3
 
 #: How long a source waits before it looks again whether its stream has room, or its flow is no longer paused.
 _HOLD_NS = 100 * NS_PER_MS
@@ -33,31 +30,16 @@ _KIND = "metronome"
 class Publisher:
     """Publishes for one term of leading.  ``run`` ends when the flow has stopped publishing."""
 
-    def __init__(self, session: Session, lease: Lease) -> None:
+    def __init__(self, session: Session, lease: Lease, time: ServerTime) -> None:
         self._session, self._lease = session, lease
         self._client, self._clock, self._keys = session.host.client, session.host.clock, session.keys
         self._log = session.host.log.bind(flow=session.keys.flow_name, role="ticker")
-        self._time = ServerTime()
+        self._time = time
         #: Connector to the moment on our clock until which it is left alone.
         self._held: dict[str, int] = {}
         #: Up to when every slot is published or skipped (server's clock), sources that are held left out.
         self._decided_ms = 0
         self._progress = asyncio.Condition()
-
-    def now_ms(self) -> int:
-        """The server's time, estimated, in ms."""
-        return self._time.now_ms(self._clock.now_ns())
-
-    def local_ns(self, server_ms: int) -> int:
-        """When our clock will show that the server's shows ``server_ms``."""
-        return self._time.local_ns(server_ms)
-
-    async def ask_time(self) -> None:
-        """Learn the server's time."""
-        for _ in range(_QUESTIONS):
-            sent_ns = self._clock.now_ns()
-            told_us = await server_us(self._client)
-            self._time.observe(sent_ns, self._clock.now_ns(), told_us)
 
     async def decided(self, until_ms: int) -> None:
         """Wait until every tick that is due before ``until_ms`` is published or skipped, or no more will be.
@@ -95,13 +77,14 @@ class Publisher:
             for (name, what), reply in zip(ready, replies, strict=True):
                 after = await self._believe(schedules[name], what, reply)
                 if after is None:
-                    return await self._note_progress(_NEVER_MS)
-                schedules[name] = after
+                    del schedules[name]
+                else:
+                    schedules[name] = after
         await self._note_progress(_NEVER_MS)
 
     def _wake_ns(self, schedule: Schedule) -> int:
         """When there may be something to do for a schedule, on our clock."""
-        return max(self.local_ns(schedule.next_ms), self._held.get(schedule.connector, 0))
+        return max(self._time.local_ns(schedule.next_ms), self._held.get(schedule.connector, 0))
 
     async def _load(self, connector: ConnectorInstance) -> Schedule:
         record = await load_schedule(self._client, self._keys, connector.alias)

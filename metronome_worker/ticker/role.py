@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING
 
 from metronome_worker.broker.campaign import win
-from metronome_worker.broker.exits import write_barrier, write_end
 from metronome_worker.broker.keys import TICKER
-from metronome_worker.clock import NS_PER_S
+from metronome_worker.broker.server_time import ServerTime, ask_time
 from metronome_worker.errors import FencedError
+from metronome_worker.leaving.coordinator import take_through_exit
 from metronome_worker.session import Session, follow
-from metronome_worker.ticker.leaving import Done, Wait, WriteBarrier, WriteEnd, next_step
+from metronome_worker.share import COOL_DOWN_S, Share
 from metronome_worker.ticker.publisher import Publisher
 
 if TYPE_CHECKING:
@@ -20,68 +19,54 @@ if TYPE_CHECKING:
     from metronome_worker.host import Host
 
 
-async def run_ticker(host: Host, flow: str) -> int | None:
+async def run_ticker(host: Host, flow: str, share: Share | None = None) -> int | None:
     """Contend for leading ``flow``, and lead it, until it ends; returns the code it ends with.
 
     Cancelling releases the lease, so that a standby takes over at once; what was published stays published.
+    ``share``: how many flows this process should lead; without one it leads what it can get.
     """
-    return await follow(host, flow, host.ticker.lease_ms, _contend)
+    own = share or Share()
+
+    async def work(session: Session) -> None:
+        own.set_total(flow, 1)
+        await _contend(session, own)
+
+    try:
+        return await follow(host, flow, host.ticker.lease_ms, work)
+    finally:
+        own.set_total(flow, 0)
 
 
-async def _contend(session: Session) -> None:
-    log = session.host.log.bind(flow=session.record.bundle.flow, role="ticker")
+async def _contend(session: Session, share: Share) -> None:
+    log = session.host.log.bind(flow=session.keys.flow_name, role="ticker")
+    piece = (session.keys.flow_name, TICKER)
     while True:
-        lease = await win(session.leases, session.feed, TICKER)
+        lease = await win(session.leases, session.feed, TICKER, yields=lambda: share.yield_s)
         log.info("leading", epoch=lease.epoch)
+        handover = share.take(piece)
         try:
-            await session.leases.work_under(lease, _lead(session, lease))
-            return
+            if await session.leases.work_under(lease, _lead(session, lease, handover)):
+                return
+            log.info("leading_handed_over", epoch=lease.epoch)
         except FencedError as lost:
             log.warning("leading_lost", epoch=lease.epoch, why=str(lost))
+        finally:
+            share.drop(piece)
+        if handover.is_set():
+            await session.host.clock.sleep(COOL_DOWN_S)
 
 
-async def _lead(session: Session, lease: Lease) -> None:
-    publisher = Publisher(session, lease)
-    await publisher.ask_time()
+async def _lead(session: Session, lease: Lease, handover: asyncio.Event) -> bool:
+    """Publish and take the flow through its exit; True when it has ended, False when another should lead."""
+    time = ServerTime()
+    await ask_time(session.host.client, session.host.clock, time)
     async with asyncio.TaskGroup() as group:
+        publisher = Publisher(session, lease, time)
         publishing = group.create_task(publisher.run())
-        await _leave(session, lease, publisher)
-        publishing.cancel()
-
-
-async def _leave(session: Session, lease: Lease, publisher: Publisher) -> None:
-    """Take the flow through its exit; returns when the end is written."""
-    host, watch, token = session.host, session.watch, session.record.token
-    log = host.log.bind(flow=session.keys.flow_name, role="ticker")
-    stages = frozenset(stage.name for stage in session.plan.stages)
-    sources = [source for stage in session.plan.stages for source in stage.sources]
-    while True:
-        seen = watch.seen
-        match next_step(watch.state, publisher.now_ms(), stages, host.ticker.drain_ms):
-            case Wait(until_ms):
-                await _news(session, seen, publisher, until_ms)
-                continue
-            case WriteBarrier(code, due_ms):
-                await publisher.decided(due_ms)
-                await write_barrier(host.client, session.keys, lease, token, code, sources)
-                log.info("sources_stopped", code=code)
-            case WriteEnd(reason):
-                await write_end(host.client, session.keys, lease, token, reason)
-                if reason == "deadline":
-                    log.warning("drain_deadline", not_drained=sorted(stages - watch.state.drained))
-            case Done():
-                return
-            case step:
-                assert_never(step)
-        await watch.news(seen)
-
-
-async def _news(session: Session, seen: int, publisher: Publisher, until_ms: int | None) -> None:
-    """Until the exit stream has news, or the server's clock shows ``until_ms``."""
-    if until_ms is None:
-        await session.watch.news(seen)
-        return
-    left_s = max(0, publisher.local_ns(until_ms) - session.host.clock.now_ns()) / NS_PER_S
-    with suppress(TimeoutError):
-        async with asyncio.timeout(left_s + 0.001):
-            await session.watch.news(seen)
+        leaving = group.create_task(take_through_exit(session, lease, time, publisher.decided))
+        told = group.create_task(handover.wait())
+        await asyncio.wait({leaving, told}, return_when=asyncio.FIRST_COMPLETED)
+        has_ended = leaving.done()
+        for task in (publishing, leaving, told):
+            task.cancel()
+    return has_ended

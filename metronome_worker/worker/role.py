@@ -6,7 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from metronome_worker.connectors.schedules import read_sources
+from metronome_worker.leaving.coordinator import stand_in
 from metronome_worker.session import Session, follow
+from metronome_worker.share import Share
 from metronome_worker.worker.source import run_source
 from metronome_worker.worker.stage import run_stage
 
@@ -14,20 +16,26 @@ if TYPE_CHECKING:
     from metronome_worker.host import Host
 
 
-async def run_worker(host: Host, flow: str, stopping: asyncio.Event) -> int | None:
+async def run_worker(host: Host, flow: str, stopping: asyncio.Event, share: Share | None = None) -> int | None:
     """Run the stages of ``flow`` until it ends; returns the code it ends with, or None once ``stopping`` is obeyed.
 
-    When ``stopping`` is set, each stage finishes its batch, commits, and is released.
+    When ``stopping`` is set, each stage finishes its batch, commits, and is released.  ``share``: how many stages of
+    all flows this process should hold; without one it takes what it can get.
     """
+    own = share or Share()
 
     async def work(session: Session) -> None:
+        own.set_total(flow, len(session.plan.stages))
         async with asyncio.TaskGroup() as group:
             for stage in session.plan.stages:
-                group.create_task(run_stage(session, stage, stopping))
+                group.create_task(run_stage(session, stage, own, stopping))
             for connector in read_sources(session.plan):
                 group.create_task(run_source(session, connector, stopping))
-        if not stopping.is_set():
-            # Drained: now it is for the ticker to write the end, which ends the session.
+            standing_in = group.create_task(stand_in(session))
             await stopping.wait()
+            standing_in.cancel()
 
-    return await follow(host, flow, host.worker.lease_ms, work)
+    try:
+        return await follow(host, flow, host.worker.lease_ms, work)
+    finally:
+        own.set_total(flow, 0)

@@ -16,7 +16,8 @@ from metronome_worker.broker.commits import Command, commit_batch, load_state, s
 from metronome_worker.clock import NS_PER_MS
 from metronome_worker.errors import FencedError
 from metronome_worker.runtime.effects import DeadLetter, Effects
-from metronome_worker.worker.entries import batches_of, ends_of
+from metronome_worker.share import COOL_DOWN_S
+from metronome_worker.worker.entries import batches_of, ends_of, parts_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,39 +26,48 @@ if TYPE_CHECKING:
     from metronome_worker.connectors.interface import SinkWriter, Undeliverable
     from metronome_worker.plan.model import Stage
     from metronome_worker.session import Session
-    from metronome_worker.worker.entries import RawReply, SourceBatch
+    from metronome_worker.share import Share
+    from metronome_worker.worker.entries import RawReply
 
 #: How many turns of the loop redis-py takes until a command is sent (6 in version 5.3: it first looks for leftovers
 #: on the connection), with a few to spare.  Were it wrong, the next read would only begin later.
 _TURNS_TO_SEND = 8
 
 
-async def run_stage(session: Session, stage: Stage, stopping: asyncio.Event) -> None:
+async def run_stage(session: Session, stage: Stage, share: Share, stopping: asyncio.Event) -> None:
     """Contend for a stage, and own it, until the flow has drained or ``stopping`` is set.
 
-    Raises ``OperatorError`` when the environment refuses (a full disk).  Cancelling drops the batch under way; it is
-    done again by the next owner.
+    Handed over between two batches when others should have it.  Raises ``OperatorError`` when the environment refuses
+    (a full disk).  Cancelling drops the batch under way; it is done again by the next owner.
     """
     log = session.host.log.bind(flow=session.keys.flow_name, stage=stage.name)
-    while True:
-        lease = await unless(stopping, win(session.leases, session.feed, stage.name))
+    piece = (session.keys.flow_name, stage.name)
+    while not stopping.is_set():
+        campaign = win(session.leases, session.feed, stage.name, yields=lambda: share.yield_s)
+        lease = await unless(stopping, campaign)
         if lease is None:
             return
         log.info("stage_taken", epoch=lease.epoch)
-        owner = StageOwner(session, stage, lease, stopping)
+        handover = share.take(piece)
         try:
-            await session.leases.work_under(lease, owner.run())
+            owner = StageOwner(session, stage, lease, (stopping, handover))
+            is_drained = await session.leases.work_under(lease, owner.run())
             log.info("stage_left", epoch=lease.epoch)
-            return
+            if is_drained:
+                return
         except FencedError as lost:
             log.warning("stage_lost", epoch=lease.epoch, why=str(lost))
+        finally:
+            share.drop(piece)
+        if handover.is_set():
+            await unless(stopping, session.host.clock.sleep(COOL_DOWN_S))
 
 
 class StageOwner:
     """One term of owning a stage."""
 
-    def __init__(self, session: Session, stage: Stage, lease: Lease, stopping: asyncio.Event) -> None:
-        self._session, self._stage, self._lease, self._stopping = session, stage, lease, stopping
+    def __init__(self, session: Session, stage: Stage, lease: Lease, told: Sequence[asyncio.Event]) -> None:
+        self._session, self._stage, self._lease, self._told = session, stage, lease, told
         self._client, self._keys, self._clock = session.host.client, session.keys, session.host.clock
         self._settings = session.host.worker
         self._program = session.host.workshop.compile_stage(stage.graph, session.record.bundle)
@@ -68,17 +78,21 @@ class StageOwner:
         self._commits = 0
         self._trimmed_ns = self._clock.now_ns()
 
-    async def run(self) -> None:
-        """Take over, work, and leave when told to.  Raises ``FencedError`` when the stage is another's."""
+    async def run(self) -> bool:
+        """Take over, work, and leave when told to; True when the stage has drained to the barrier.
+
+        Raises ``FencedError`` when the stage is another's.
+        """
         try:
             await self._take_over()
             async with asyncio.TaskGroup() as group:
-                # Done when this process must stop, or when the flow leaves.
-                stop = group.create_task(self._stopping.wait())
+                # Done when this process must give the stage up, and when the flow leaves.
+                told = [group.create_task(event.wait()) for event in self._told]
                 barrier = group.create_task(self._session.watch.barrier())
-                await self._work(group, stop, barrier)
-                stop.cancel()
-                barrier.cancel()
+                is_drained = await self._work(group, told, barrier)
+                for task in (*told, barrier):
+                    task.cancel()
+            return is_drained
         finally:
             for writer in self._writers.values():
                 await writer.close()
@@ -104,14 +118,15 @@ class StageOwner:
         await self._commit({}, {}, nodes, groups)
 
     async def _work(
-        self, group: asyncio.TaskGroup, stop: asyncio.Task[Any], barrier: asyncio.Task[dict[str, str]]
-    ) -> None:
+        self, group: asyncio.TaskGroup, told: Sequence[asyncio.Task[Any]], barrier: asyncio.Task[dict[str, str]]
+    ) -> bool:
         reading = group.create_task(self._read(self._positions, self._settings.block_ms))
         is_final = False  # whether the read under way began when the barrier was known
         while True:
-            await asyncio.wait({reading, stop, barrier}, return_when=asyncio.FIRST_COMPLETED)
-            if stop.done():
-                break
+            await asyncio.wait({reading, barrier, *told}, return_when=asyncio.FIRST_COMPLETED)
+            if any(event.is_set() for event in self._told):
+                reading.cancel()
+                return False
             if barrier.done() and not reading.done():
                 # What is not there now will never be: behind the barrier nothing is published.
                 reading.cancel()
@@ -127,12 +142,11 @@ class StageOwner:
                 reading = group.create_task(self._read(reached, None if is_final else self._settings.block_ms))
                 for _ in range(_TURNS_TO_SEND if reply else 0):
                     await asyncio.sleep(0)
-            if batches := batches_of(reply, self._sources):
-                await self._process(batches)
+            if reply:
+                await self._process(reply)
             if is_drained:
                 await self._commit({}, {}, {}, [Command("XADD", self._keys.exit, ("*", "drained", self._stage.name))])
-                break
-        reading.cancel()
+                return True
 
     async def _read(self, positions: Mapping[str, str], block_ms: int | None) -> RawReply | None:
         """The entries behind ``positions``, waiting up to ``block_ms`` for the first one."""
@@ -148,11 +162,14 @@ class StageOwner:
         """Whether every source has come to the barrier when it has ``reached`` these IDs."""
         return all(_id(reached[s]) >= _id(barrier.get(s, "0-0")) for s in self._stage.sources)
 
-    async def _process(self, batches: Sequence[SourceBatch]) -> None:
-        effects = Effects()
-        for batch in batches:
-            effects.dead += batch.dead
-            self._program.run(f"/connector/{batch.source}", batch.entries, effects)
+    async def _process(self, reply: RawReply) -> None:
+        effects, positions = Effects(), ends_of(reply, self._sources)
+        read = {source: self._read_counts[source] for source in positions}
+        for part in parts_of(reply):
+            for batch in batches_of(part, self._sources):
+                effects.dead += batch.dead
+                read[batch.source] += batch.read
+                self._program.run(f"/connector/{batch.source}", batch.entries, effects)
         nodes: dict[str, Any] = {}
         commands: list[Command] = []
         for node, outputs in effects.outputs.items():
@@ -162,8 +179,6 @@ class StageOwner:
             commands += written.commands
             effects.dead += [self._undelivered(node, event) for event in written.dead]
         commands += [self._dead_letter(letter) for letter in effects.dead]
-        positions = {batch.source: batch.last for batch in batches}
-        read = {batch.source: self._read_counts[batch.source] + batch.read for batch in batches}
         commands += [
             self._command("XGROUP SETID", source, position, "ENTRIESREAD", read[source])
             for source, position in positions.items()

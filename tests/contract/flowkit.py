@@ -34,9 +34,11 @@ class Flow:
         self.leases = Leases(client, self.keys, SystemClock(), Random(1), ttl_ms)
         self.token = ""
 
-    async def deploy(self, digest: str = "one", layout: Layout = LAYOUT) -> Deployed:
+    async def deploy(
+        self, digest: str = "one", layout: Layout = LAYOUT, *, force: bool = False, grace_ms: int = 0
+    ) -> Deployed:
         bundle = Bundle(main="flow.troy", flow="main", sources={"flow.troy": digest})
-        deployed = await deploy_flow(self.client, self.keys, digest, bundle, layout)
+        deployed = await deploy_flow(self.client, self.keys, digest, bundle, layout, force=force, grace_ms=grace_ms)
         record = await load_flow(self.client, self.keys)
         assert record is not None
         self.token = record.token

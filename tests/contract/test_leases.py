@@ -70,7 +70,7 @@ async def test_a_release_is_announced(client: Redis, namespace: str) -> None:
     lease = await flow.take()
     pubsub = client.pubsub(ignore_subscribe_messages=True)
     try:
-        await pubsub.subscribe(flow.keys.released)
+        await pubsub.subscribe(flow.keys.news)
         await pubsub.get_message(timeout=1)  # the confirmation of the subscription
         assert await flow.leases.release(lease)
         async with asyncio.timeout(5):

@@ -97,7 +97,7 @@ def test_examples_in_docstrings_are_true() -> None:
         for test in doctest.DocTestFinder(exclude_empty=True).find(importlib.import_module(name))
         if test.examples
     ]
-    assert len(examples) >= 3
+    assert examples
     for test in examples:
         run_examples(test)
 

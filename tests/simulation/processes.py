@@ -108,8 +108,9 @@ class Process:
         return None if work.cancelled() else work.result()
 
     def _host(self) -> Host:
-        apart_ns = int(self._random.uniform(-1, 1) * self._world.scenario.clocks_apart_s * NS_PER_S)
-        clock = HostClock(virtual_loop(), self._line, apart_ns)
+        # Nobody's clock shows what the server's does, nor what another's does; none is below 0, as it counts from boot.
+        up_ns = int(self._random.random() * self._world.scenario.clocks_apart_s * NS_PER_S)
+        clock = HostClock(virtual_loop(), self._line, up_ns)
         log = cast("FilteringBoundLogger", _Log(self._world, self.name, self._hear))
         return Host(
             client=line_client(self._world.server, self._line),

@@ -13,6 +13,7 @@ class Scenario(Struct, frozen=True, kw_only=True):
     ``life``: a leader or owner is struck within so many of its commands.  ``strikes``: how often each replica is
     struck at the most.  ``pauses``: the share of strikes that stop it for a while instead of killing it.
     ``downtime_s``: the longest time until it is replaced.  ``outages_s``: how long Redis is away, each time.
+    ``clocks_apart_s``: by how much the clocks of two hosts may differ.  ``limit_s``: virtual time it must end within.
     """
 
     name: str
@@ -29,7 +30,7 @@ class Scenario(Struct, frozen=True, kw_only=True):
     pauses: float = 0.25
     downtime_s: float = 3.0
     outages_s: tuple[float, ...] = ()
-    clocks_apart_s: float = 3_600.0
+    clocks_apart_s: float = 7_200.0
     limit_s: float = 3_600.0
 
     @property

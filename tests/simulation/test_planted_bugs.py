@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from metronome_worker.broker import scripts
 from metronome_worker.broker.leases import Leases
 from metronome_worker.broker.scripts import Script
+from metronome_worker.broker.ticks import load_schedule
 from metronome_worker.connectors.file_writer import FileWriter
+from metronome_worker.ticker import publisher
 from tests.simulation.deployment import simulate
 
 if TYPE_CHECKING:
@@ -17,12 +21,11 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from metronome_worker.broker.keys import FlowKeys
+    from metronome_worker.broker.ticks import ScheduleRecord
+
 _SEEDS = 12
 
-_FENCE = """if redis.call('GET', KEYS[1]) ~= ARGV[1] then
-  return {'fenced', now_us}
-end
-"""
 _BELIEF = """if schedule[1] ~= ARGV[3] or schedule[2] ~= ARGV[4] then
   return {'moved', now_us, schedule[1] or '', schedule[2] or ''}
 end
@@ -31,7 +34,10 @@ _EARLY = """if now_ms < tonumber(ARGV[6]) then
   return {'early', now_us}
 end
 """
-_LEAVING = "redis.call('HSET', KEYS[2], 'status', 'leaving', "
+_LEAVING = """if flow[3] ~= 'running' then
+  return {'leaving', now_us}
+end
+"""
 
 
 def is_found(name: str, kind: str, folder: Path) -> bool:
@@ -54,9 +60,16 @@ def without(monkeypatch: pytest.MonkeyPatch, name: str, *parts: str, by: str = "
     monkeypatch.setattr(scripts, "script", lambda wanted: broken if wanted == name else genuine(wanted))
 
 
-def test_publication_by_a_deposed_leader_would_be_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    without(monkeypatch, "publish_ticks", _FENCE, _BELIEF)
-    assert is_found("exit", "schedule does not add up", tmp_path)
+def test_leader_that_starts_behind_the_tick_it_missed_would_be_found(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async def load_the_next(client: Any, keys: FlowKeys, connector: str) -> ScheduleRecord | None:
+        record = await load_schedule(client, keys, connector)
+        return record and replace(record, next_ms=record.next_ms + (100 if connector == "fast" else 700))
+
+    without(monkeypatch, "publish_ticks", _BELIEF)
+    monkeypatch.setattr(publisher, "load_schedule", load_the_next)
+    assert is_found("exit", "slots lost", tmp_path)
 
 
 def test_early_publication_would_be_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -65,7 +78,7 @@ def test_early_publication_would_be_found(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 
 def test_publication_behind_the_barrier_would_be_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    without(monkeypatch, "publish_ticks", "or flow[3] ~= 'running' ")
+    without(monkeypatch, "publish_ticks", _LEAVING)
     assert is_found("exit", "published after the barrier", tmp_path)
 
 

@@ -81,7 +81,7 @@ def test_schedule_tells_when_the_next_tick_is_due(view: View) -> None:
 
 def test_entries_are_named_by_their_due_time_and_hold_what_tremor_emits(view: View) -> None:
     anchor = int(view.client.hget(view.key("schedule", "tick"), "anchor") or 0)
-    epoch = int(str(view.client.get(view.key("lease", "ticker"))).split()[0])
+    epoch = int(str(view.client.get(view.key("lease", "ticker"))).split(maxsplit=1)[0])
     for n, (entry_id, fields) in enumerate(view.client.xrange(view.key("events", "tick"), count=5)):
         due_ms = anchor + n * 20
         data = json.loads(fields["data"])
@@ -97,7 +97,7 @@ def test_leases_name_epoch_and_holder_and_lapse_by_themselves(view: View) -> Non
         lease = str(view.client.get(view.key("lease", name)))
         assert LEASE.fullmatch(lease)
         assert 0 < view.client.pttl(view.key("lease", name)) <= 1_500
-        epochs.add(int(lease.split()[0]))
+        epochs.add(int(lease.split(maxsplit=1)[0]))
     assert epochs == {1, 2}
     assert view.client.get(view.key("epoch")) == "2"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metronome_worker.ticker.server_time import ServerTime
+from metronome_worker.broker.server_time import ServerTime
 
 MS = 1_000_000
 

@@ -1,4 +1,4 @@
-"""What the server's clock says, as far as this process can know.  Pure: it is told when it asked and what came back.
+"""What the server's clock says, as far as this process can know.
 
 Only the server's clock counts for ticks; ours only tells how long to wait.  Each reply that carries the server's time
 bounds the offset between the two clocks: it was read after the request was sent and before the reply arrived.
@@ -7,11 +7,22 @@ bounds the offset between the two clocks: it was read after the request was sent
 from __future__ import annotations
 
 from collections import deque
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from metronome_worker.broker.ticks import server_us
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+    from metronome_worker.clock import Clock
+
 #: How many replies are remembered; the one with the shortest round trip is believed.
 _SAMPLES = 64
+
+#: How often the server is asked for its time at first: the shortest round trip tells best.
+_QUESTIONS = 3
 
 #: By how much two clocks may run apart, in parts per million, before we think that one of them was set.
 _DRIFT_PPM = 500
@@ -28,7 +39,7 @@ class _Sample(Struct, frozen=True):
 
 
 class ServerTime:
-    """An estimate of ``server - local``, made of the replies seen so far."""
+    """An estimate of ``server - local``, made of the replies seen so far.  Pure: it is told what was asked when."""
 
     def __init__(self) -> None:
         self._samples: deque[_Sample] = deque(maxlen=_SAMPLES)
@@ -60,3 +71,11 @@ class ServerTime:
     def _contradicts(new: _Sample, old: _Sample) -> bool:
         slack_ns = abs(new.at_ns - old.at_ns) * _DRIFT_PPM // 1_000_000 + 1_000_000
         return new.low_ns > old.high_ns + slack_ns or new.high_ns < old.low_ns - slack_ns
+
+
+async def ask_time(client: Redis, clock: Clock, time: ServerTime) -> None:
+    """Learn the server's time by asking for it."""
+    for _ in range(_QUESTIONS):
+        sent_ns = clock.now_ns()
+        told_us = await server_us(client)
+        time.observe(sent_ns, clock.now_ns(), told_us)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from metronome_worker.broker.exits import ExitRequest, ExitState, fold
-from metronome_worker.ticker.leaving import Done, Wait, WriteBarrier, WriteEnd, next_step
+from metronome_worker.leaving.steps import Done, Wait, WriteBarrier, WriteEnd, next_step
 
 STAGES = frozenset({"a", "b"})
 ASKED = ExitState(request=ExitRequest(at_ms=1_000, code=3, delay_ms=500))

@@ -1,4 +1,4 @@
-"""How a flow leaves: what its leading ticker does next.  Pure: a new leader goes on where the last one stopped.
+"""What comes next for a flow that leaves.  Pure: whoever takes over goes on where the last one stopped.
 
 A request is made; after its delay the barrier stops all sources; the stages drain to the barrier; then, or when the
 deadline passes, the end is written.  All times are the server's, taken from the IDs of the exit stream's entries.

@@ -1,0 +1,1 @@
+"""How a flow leaves: from a request, by the barrier, to the end."""
