@@ -30,7 +30,7 @@ import uvloop
 from msgspec import Struct
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
-from rig import caption, check, console, deploy, machine, make_host, write_json
+from rig import caption, check, console, deploy, machine, make_host, settle, write_json
 
 from metronome_worker.broker.connection import open_client
 from metronome_worker.broker.embedded import EmbeddedServer
@@ -163,6 +163,7 @@ async def compare(turn_s: float, rounds: int, progress: Progress | None) -> dict
     with tempfile.TemporaryDirectory(prefix="metronome-benchmark-") as name:
         async with EmbeddedServer() as server:
             client = open_client(server.url, name="benchmark")
+            settle()
             try:
                 for interval_ms in INTERVALS_MS:
                     bench = Bench(

@@ -37,7 +37,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
-from rig import caption, check, console, deploy, machine, make_host, write_json
+from rig import caption, check, console, deploy, machine, make_host, settle, write_json
 
 from metronome_worker.broker.connection import open_client
 from metronome_worker.broker.embedded import EmbeddedServer
@@ -230,6 +230,7 @@ async def compare(entries: int, rounds: int, batch: int, is_ahead: bool, progres
             )
             try:
                 await prepare(_shown(bench, progress, "entries prepared"))
+                settle()
                 turns = await _rounds(bench, rounds, progress)
             finally:
                 await client.aclose()

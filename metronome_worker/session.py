@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from metronome_worker.plan.model import FlowPlan
 
 
+#: How often a session looks whether its flow was deployed anew, seconds.
+_LOOK_S = 1.0
+
+
 class Session(Struct, frozen=True, kw_only=True):
     """One process following one run of one flow."""
 
@@ -76,11 +80,24 @@ async def _follow_once(session: Session, work: Callable[[Session], Awaitable[Non
     async with asyncio.TaskGroup() as group:
         feeding = group.create_task(session.feed.run())
         ending = group.create_task(session.watch.run())
+        checking = group.create_task(_notice_revision(session))
         working = group.create_task(_run(work, session))
         await asyncio.wait({ending, working}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (feeding, ending, working):
+        for task in (feeding, ending, checking, working):
             task.cancel()
     return session.watch.state.end
+
+
+async def _notice_revision(session: Session) -> None:
+    """Raise ``SupersededError`` when the flow was deployed anew: at once when that is heard, else within a second.
+
+    Writes of an older revision are refused anyway; but a flow that has nothing to write must not sleep over the news.
+    """
+    while True:
+        await session.feed.wait(_LOOK_S)
+        run, revision = await session.host.client.hmget(session.keys.flow, ["run", "revision"])  # type: ignore[misc]
+        if (run or b"").decode() + "." + (revision or b"").decode() != session.record.token:
+            raise SupersededError(f"{session.keys.flow_name} was deployed anew")
 
 
 async def _run(work: Callable[[Session], Awaitable[None]], session: Session) -> None:

@@ -37,6 +37,11 @@ class Share:
         return YIELD_S if self.members > 1 and len(self._held) >= self.limit else 0.0
 
     @property
+    def flows(self) -> tuple[str, ...]:
+        """The flows that this process follows."""
+        return tuple(self._totals)
+
+    @property
     def held(self) -> tuple[Piece, ...]:
         """What this process holds, in the order in which it was taken."""
         return tuple(self._held)

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-import sys
 from contextlib import AsyncExitStack
-from pathlib import Path
-from random import SystemRandom
 from typing import TYPE_CHECKING
 
-from metronome_worker.assembly import Workshop
-from metronome_worker.broker.connection import Patience, open_client
 from metronome_worker.broker.embedded import EmbeddedServer
 from metronome_worker.broker.flows import deploy_flow
 from metronome_worker.broker.keys import FlowKeys
 from metronome_worker.broker.leases import first_of
-from metronome_worker.broker.server_check import check_server
-from metronome_worker.clock import SystemClock
+from metronome_worker.cli.process import Signals, open_host
 from metronome_worker.connectors import registry
 from metronome_worker.connectors.schedules import layout_of
-from metronome_worker.host import Host
 from metronome_worker.ticker.role import run_ticker
 from metronome_worker.worker.role import run_worker
 
@@ -32,6 +23,7 @@ if TYPE_CHECKING:
 
     from metronome_worker.assembly import CheckedFlow
     from metronome_worker.broker.flows import Deployed
+    from metronome_worker.host import Host
 
 #: How long stages may take to finish their batch after a signal, seconds.
 _STOP_LIMIT_S = 10.0
@@ -51,29 +43,9 @@ async def run_deployment(
             log.info("server_started", url=url, data=str(server.directory))
         else:
             server, url = None, broker
-        host = _make_host(url, namespace, log)
-        stack.push_async_callback(host.client.aclose)
-        for warning in await check_server(host.client, url, clock=host.clock, namespace=namespace):
-            log.warning("server_unsuited", what=warning.what, value=warning.value, advice=warning.advice)
+        host = await stack.enter_async_context(open_host(url, namespace, log))
         _preflight(flows, host)
         return await _Deployment(host, flows, server).run()
-
-
-def _make_host(url: str, namespace: str, log: FilteringBoundLogger) -> Host:
-    clock, random = SystemClock(), SystemRandom()
-    return Host(
-        client=open_client(url),
-        namespace=namespace,
-        clock=clock,
-        random=random,
-        log=log,
-        patience=Patience(url, clock, random, log),
-        workshop=Workshop(),
-        folder=Path.cwd(),
-        stdin=sys.stdin.buffer,
-        stdout=sys.stdout.buffer,
-        stderr=sys.stderr.buffer,
-    )
 
 
 def _preflight(flows: Sequence[CheckedFlow], host: Host) -> None:
@@ -85,33 +57,20 @@ def _preflight(flows: Sequence[CheckedFlow], host: Host) -> None:
 
 
 class _Deployment:
-    """The flows at work; ``status`` is what a signal wants us to leave with, if one came."""
+    """The flows at work."""
 
     def __init__(self, host: Host, flows: Sequence[CheckedFlow], server: EmbeddedServer | None) -> None:
         self._host, self._flows, self._server = host, flows, server
-        self._stopping = asyncio.Event()
-        self._status: int | None = None
+        self._signals = Signals(host.log)
+        self._stopping = self._signals.stopping
 
     async def run(self) -> int:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._on_signal, number)
-        try:
-            codes = await self._run_all()
-        except BaseExceptionGroup as failures:
-            raise first_of(failures) from None
-        finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.remove_signal_handler(number)
-        return self._status if self._status is not None else max(codes)
-
-    def _on_signal(self, number: signal.Signals) -> None:
-        if self._stopping.is_set():
-            self._host.log.warning("leaving_at_once", signal=number.name)
-            os._exit(128 + number)
-        self._host.log.info("leaving_in_order", signal=number.name)
-        self._status = 0 if number is signal.SIGTERM else 128 + number
-        self._stopping.set()
+        with self._signals.heeded():
+            try:
+                codes = await self._run_all()
+            except BaseExceptionGroup as failures:
+                raise first_of(failures) from None
+        return max(codes) if self._signals.status is None else self._signals.status
 
     async def _run_all(self) -> list[int]:
         async with asyncio.TaskGroup() as group:

@@ -6,7 +6,8 @@ import gc
 import os
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -31,32 +32,24 @@ def _noticing_the_reader() -> Iterator[None]:
         raise _ReaderGoneError from error
 
 
+#: Where each command is: its module is imported only when it is asked for, the others cost nothing at start.
+_COMMANDS = {
+    "check": "check",
+    "run": "run",
+    "ticker": "roles",
+    "worker": "roles",
+}
+
+
 class _Commands(click.Group):
-    """Imports a command's module only when that command is asked for: the others cost nothing at start."""
-
-    def make_context(self, *args: Any, **settings: Any) -> click.Context:
-        with _noticing_the_reader():  # of --help
-            return super().make_context(*args, **settings)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        with _noticing_the_reader():
-            return super().invoke(ctx)
-
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return ["check", "run"]
+        return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        match cmd_name:
-            case "check":
-                from metronome_worker.cli.check import check
-
-                return check
-            case "run":
-                from metronome_worker.cli.run import run
-
-                return run
-            case _:
-                return None
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"metronome_worker.cli.{_COMMANDS[cmd_name]}"), cmd_name)
+        return command
 
 
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

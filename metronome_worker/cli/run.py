@@ -6,18 +6,11 @@ import os
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from metronome_worker.broker.embedded import EmbeddedServer
-from metronome_worker.errors import FlowError
 from metronome_worker.settings import LOG_LEVELS, read_environment
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from metronome_worker.assembly import CheckedFlow
 
 
 @click.command()
@@ -49,28 +42,9 @@ def run(flows: tuple[Path, ...], *, redis_url: str | None, data: Path | None, st
         import uvloop
 
         from metronome_worker.cli.deployment import run_deployment
+        from metronome_worker.cli.flow_files import checked_flows
         from metronome_worker.observe.log import make_log
 
-        checked = _check(flows, environment.module_path, strict=strict)
+        checked = checked_flows(flows, environment.module_path, strict=strict)
         log = make_log(sys.stderr, log_level)
         return uvloop.run(run_deployment(checked, broker, environment.namespace, log))
-
-
-def _check(paths: Sequence[Path], module_path: Sequence[str], *, strict: bool) -> list[CheckedFlow]:
-    """The flows of all files.  Warnings are shown; errors are raised, all together."""
-    from metronome_worker.assembly import check_file
-    from metronome_worker.cli.report import show_diagnostics
-
-    files = [check_file(path, module_path, strict=strict) for path in paths]
-    problems = [diagnostic for file in files for diagnostic in file.diagnostics]
-    texts = {name: text for file in files for name, text in file.sources.items()}
-    if any(file.has_errors for file in files):
-        raise FlowError(problems, texts)
-    for file in files:
-        show_diagnostics(file.diagnostics, file.sources)
-    flows = [flow for file in files for flow in file.flows]
-    names = [flow.plan.flow for flow in flows]
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise click.UsageError(f"flow {repeated[0]} is in more than one of the files: give one of them another name")
-    return flows

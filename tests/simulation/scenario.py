@@ -84,7 +84,18 @@ SCENARIOS = {
     for scenario in (
         Scenario(name="ten-thousand", ticks=10_000),
         Scenario(name="exit", tickers=2, workers=3, has_exit=True, life=60, strikes=5),
-        Scenario(name="late-exit", tickers=2, workers=2, has_exit=True, exit_delay_ms=700, life=60, strikes=5),
+        # The delay ends about when a tick is due.
+        Scenario(
+            name="late-exit",
+            tickers=2,
+            workers=2,
+            ticks=60,
+            has_exit=True,
+            exit_delay_ms=2_995,
+            life=30,
+            strikes=9,
+            pauses=0,
+        ),
         Scenario(name="outage-all", tickers=2, workers=2, catch_up_ms=2_000, outages_s=(3.0, 0.5, 6.0), strikes=3),
         Scenario(name="outage-latest", tickers=2, workers=2, missed="latest", outages_s=(3.0, 0.5, 9.0), strikes=3),
         Scenario(
@@ -105,7 +116,7 @@ SCENARIOS = {
             tickers=2,
             workers=3,
             has_exit=True,
-            ticks=200,
+            ticks=150,
             life=8,
             strikes=12,
             pauses=1.0,

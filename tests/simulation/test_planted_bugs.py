@@ -72,6 +72,16 @@ def test_leader_that_starts_behind_the_tick_it_missed_would_be_found(
     assert is_found("exit", "slots lost", tmp_path)
 
 
+def test_ticks_lost_between_a_dead_leader_and_the_exit_would_be_found(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async def at_once(*_: object) -> None:
+        pass
+
+    monkeypatch.setattr(publisher.Publisher, "decided", at_once)
+    assert is_found("late-exit", "never decided", tmp_path)
+
+
 def test_early_publication_would_be_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     without(monkeypatch, "publish_ticks", _EARLY)
     assert is_found("calm", "early", tmp_path)
@@ -79,7 +89,7 @@ def test_early_publication_would_be_found(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 def test_publication_behind_the_barrier_would_be_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     without(monkeypatch, "publish_ticks", _LEAVING)
-    assert is_found("exit", "published after the barrier", tmp_path)
+    assert is_found("late-exit", "published after the barrier", tmp_path)
 
 
 def test_file_that_is_not_cut_back_would_be_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,0 +1,72 @@
+"""A process of one role: it follows every flow that is deployed, until all have ended or a signal comes."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from metronome_worker.broker.campaign import unless
+from metronome_worker.broker.flows import deploy_flow
+from metronome_worker.broker.keys import FlowKeys
+from metronome_worker.broker.leases import first_of
+from metronome_worker.cli.process import Signals, open_host
+from metronome_worker.connectors.schedules import layout_of
+from metronome_worker.presence import Presence
+from metronome_worker.roster import LATE_START_MS, follow_all
+from metronome_worker.share import Share
+from metronome_worker.ticker.role import run_ticker
+from metronome_worker.worker.role import run_worker
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from structlog.typing import FilteringBoundLogger
+
+    from metronome_worker.assembly import CheckedFlow
+    from metronome_worker.broker.flows import Deployed
+    from metronome_worker.host import Host
+
+#: How often a deployment that was put off, as the flow is just leaving, is tried again, seconds.
+_RETRY_S = 0.2
+
+
+async def run_role(
+    role: str, url: str, namespace: str, log: FilteringBoundLogger, flows: Sequence[CheckedFlow] = ()
+) -> int:
+    """Be a ``ticker`` or a ``worker``; returns the status to leave with.  ``flows`` are deployed first, if new."""
+    signals, share = Signals(log), Share()
+    async with open_host(url, namespace, log) as host:
+
+        async def follow_one(flow: str) -> int | None:
+            if role == "worker":
+                return await run_worker(host, flow, signals.stopping, share)
+            return await unless(signals.stopping, run_ticker(host, flow, share))
+
+        presence = Presence(host, role, share, datetime.now(UTC).isoformat(timespec="seconds"))
+        with signals.heeded():
+            try:
+                for flow in flows:
+                    await _deploy(host, flow)
+                async with asyncio.TaskGroup() as group:
+                    being_there = group.create_task(presence.run())
+                    code = await follow_all(host, signals.stopping, follow_one)
+                    being_there.cancel()
+            except BaseExceptionGroup as failures:
+                raise first_of(failures) from None
+    if signals.status is not None:
+        return signals.status
+    return code or 0
+
+
+async def _deploy(host: Host, flow: CheckedFlow) -> None:
+    """Deploy a flow unless it is deployed already, has just ended, or was superseded by another source."""
+    keys, layout = FlowKeys(flow.plan.flow, host.namespace), layout_of(flow.plan)
+
+    async def attempt() -> Deployed:
+        return await deploy_flow(host.client, keys, flow.digest, flow.bundle, layout, grace_ms=LATE_START_MS)
+
+    while (deployed := await host.patience.insist(attempt)).outcome == "leaving":
+        await host.clock.sleep(_RETRY_S)
+    report = host.log.warning if deployed.outcome == "superseded" else host.log.info
+    report("flow_" + deployed.outcome, flow=flow.plan.flow, run=deployed.run, revision=deployed.revision)

@@ -1,0 +1,65 @@
+"""Being there: a process says in every flow that it follows that it is alive, and learns how many others are.
+
+From that it knows its share of the work.  Nothing that must be true depends on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from typing import TYPE_CHECKING
+
+from redis.exceptions import RedisError
+
+from metronome_worker.broker.connection import is_outage
+from metronome_worker.broker.keys import FlowKeys
+from metronome_worker.broker.members import HEARTBEAT_MS, Member, announce
+
+if TYPE_CHECKING:
+    from metronome_worker.host import Host
+    from metronome_worker.share import Share
+
+
+class Presence:
+    """One process in all flows that it follows."""
+
+    def __init__(self, host: Host, role: str, share: Share, since: str) -> None:
+        self._host, self._role, self._share, self._since = host, role, share, since
+        self._name = f"{host.random.getrandbits(64):016x}"
+        self._log = host.log.bind(role=role)
+
+    async def run(self) -> None:
+        """Say so until cancelled, then say goodbye.  A Redis that is away is left to others to wait for."""
+        try:
+            while True:
+                await self._beat()
+                await self._host.clock.sleep(HEARTBEAT_MS / 1000)
+        finally:
+            async with asyncio.timeout(1):
+                await self._say_goodbye()
+
+    async def _beat(self) -> None:
+        try:
+            heard = await asyncio.gather(*(self._announce(flow) for flow in self._share.flows))
+        except RedisError as error:
+            if not is_outage(error):
+                raise
+            return
+        peers = {name for members in heard for name, member in members.items() if member.role == self._role}
+        self._share.members = max(1, len(peers))
+        for flow, piece in self._share.hand_over_surplus():
+            self._log.info("handing_over", flow=flow, lease=piece, members=self._share.members)
+
+    async def _announce(self, flow: str) -> dict[str, Member]:
+        holds = tuple(piece for held_flow, piece in self._share.held if held_flow == flow)
+        member = Member(role=self._role, host=socket.gethostname(), pid=os.getpid(), since=self._since, holds=holds)
+        return await announce(self._host.client, FlowKeys(flow, self._host.namespace), self._name, member)
+
+    async def _say_goodbye(self) -> None:
+        try:
+            for flow in self._share.flows:
+                await announce(self._host.client, FlowKeys(flow, self._host.namespace), self._name, None)
+        except RedisError as error:
+            if not is_outage(error):
+                raise

@@ -1,0 +1,110 @@
+"""Which flows one process follows: every one that is deployed, as long as it runs.
+
+The index and the flows' status are looked at every ``LOOK_MS``; that is also how a flow that was deployed a moment
+ago is found.  A process leaves with a flow's code when all flows that it has followed have ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from metronome_worker.broker.campaign import unless
+from metronome_worker.broker.flows import Status
+from metronome_worker.broker.keys import FlowKeys, flow_index
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from metronome_worker.host import Host
+
+#: How often a process looks for flows that were deployed.
+LOOK_MS = 500
+
+#: How long after a flow's end a process that starts late still counts itself as part of it.
+LATE_START_MS = 30_000
+
+
+class Sighting(Struct, frozen=True):
+    """A flow as it was seen: ``age_ms`` is how long ago it ended, for one that has."""
+
+    status: Status
+    run: int
+    code: int
+    age_ms: int = 0
+
+
+class Roster:
+    """The flows that a process follows.  ``decide`` is pure: what was seen goes in, what to follow comes out."""
+
+    def __init__(self) -> None:
+        self._following: dict[str, int] = {}
+        self._codes: dict[str, int] = {}
+
+    def decide(self, seen: dict[str, Sighting]) -> list[str]:
+        """The flows to begin to follow now."""
+        starting = []
+        for flow, sighting in seen.items():
+            if flow in self._following:
+                continue
+            if sighting.status is not Status.ENDED:
+                self._following[flow] = sighting.run
+                self._codes.pop(flow, None)
+                starting.append(flow)
+            elif sighting.age_ms < LATE_START_MS and flow not in self._codes:
+                self._codes[flow] = sighting.code
+        return starting
+
+    def ended(self, flow: str, code: int | None) -> None:
+        """A flow that was followed has ended with ``code`` (None: this process was told to stop)."""
+        self._following.pop(flow, None)
+        if code is not None:
+            self._codes[flow] = code
+
+    @property
+    def code(self) -> int | None:
+        """What to leave with: the largest code, once all that was followed has ended; None before."""
+        if self._following or not self._codes:
+            return None
+        return max(self._codes.values())
+
+
+async def look(host: Host) -> dict[str, Sighting]:
+    """Every deployed flow as it stands now."""
+    names: list[bytes] = await host.client.hkeys(flow_index(host.namespace))  # type: ignore[misc]
+    seconds, micros = await host.client.time()
+    now_ms = int(seconds) * 1000 + int(micros) // 1000
+    flows = [name.decode() for name in names]
+    seen = await asyncio.gather(*(_look_at(host, flow, now_ms) for flow in flows))
+    return {flow: sighting for flow, sighting in zip(flows, seen, strict=True) if sighting is not None}
+
+
+async def _look_at(host: Host, flow: str, now_ms: int) -> Sighting | None:
+    fields = ["status", "run", "code", "ended_at"]
+    found: list[bytes | None] = await host.client.hmget(FlowKeys(flow, host.namespace).flow, fields)  # type: ignore[misc]
+    status, run, code, ended_at = found
+    if status is None or run is None:
+        return None
+    age_ms = now_ms - int(ended_at or now_ms)
+    return Sighting(status=Status(status.decode()), run=int(run), code=int(code or 0), age_ms=age_ms)
+
+
+async def follow_all(
+    host: Host, stopping: asyncio.Event, follow_one: Callable[[str], Awaitable[int | None]]
+) -> int | None:
+    """Follow every deployed flow; returns the code to leave with, or None once ``stopping`` is obeyed."""
+    roster = Roster()
+
+    async def follow_until_end(flow: str) -> None:
+        roster.ended(flow, await follow_one(flow))
+
+    async with asyncio.TaskGroup() as group:
+        while not stopping.is_set():
+            for flow in roster.decide(await host.patience.insist(lambda: look(host))):
+                group.create_task(follow_until_end(flow))
+            if roster.code is not None:
+                break
+            await unless(stopping, host.clock.sleep(LOOK_MS / 1000))
+    return roster.code
