@@ -34,10 +34,17 @@ def _noticing_the_reader() -> Iterator[None]:
 
 #: Where each command is: its module is imported only when it is asked for, the others cost nothing at start.
 _COMMANDS = {
-    "check": "check",
-    "run": "run",
-    "ticker": "roles",
-    "worker": "roles",
+    "check": ("check", "check"),
+    "run": ("run", "run"),
+    "ticker": ("roles", "ticker"),
+    "worker": ("roles", "worker"),
+    "deploy": ("flows", "deploy"),
+    "undeploy": ("flows", "undeploy"),
+    "pause": ("flows", "pause"),
+    "resume": ("flows", "resume"),
+    "exit": ("flows", "exit_"),
+    "flows": ("flows", "flows"),
+    "status": ("status", "status"),
 }
 
 
@@ -48,7 +55,8 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        command: click.Command = getattr(import_module(f"metronome_worker.cli.{_COMMANDS[cmd_name]}"), cmd_name)
+        module, name = _COMMANDS[cmd_name]
+        command: click.Command = getattr(import_module(f"metronome_worker.cli.{module}"), name)
         return command
 
 

@@ -91,6 +91,10 @@ class Line(Life):
         """Pause at the ``commands``-th command from here: before it is sent, or before its reply is heard."""
         self._pause_in, self._pause_s = commands, seconds
 
+    def disarm(self) -> None:
+        """Neither die nor pause at a later command, whatever was decided before."""
+        self._left = self._pause_in = -1
+
     async def while_paused(self) -> None:
         if not self._going_on.is_set():
             await self._going_on.wait()

@@ -76,7 +76,6 @@ class _Simulation:
         self._random = Random(seed)
         self._codes: list[int] = []
         self._lives_lost = 0
-        self._is_calm = False
         self._failures: list[str] = []
 
     async def run(self) -> Verdict:
@@ -89,6 +88,7 @@ class _Simulation:
                 random=self._random,
                 workshop=Workshop(),
                 folder=self._folder,
+                calm=asyncio.Event(),
                 trace=[],
             )
             await deploy_flow(witness, KEYS, self._flow.digest, self._flow.bundle, layout_of(self._flow.plan))
@@ -116,16 +116,18 @@ class _Simulation:
             if self._scenario.has_exit:
                 await asyncio.wait(replicas)
             else:
-                await self._until_published(witness)
+                await self._until_published(world, witness)
         finally:
             for task in (outages, *replicas):
                 task.cancel()
             await asyncio.wait([outages, *replicas])
 
-    async def _until_published(self, witness: Any) -> None:
+    async def _until_published(self, world: World, witness: Any) -> None:
         while int(await witness.hget(KEYS.schedule("fast"), "published")) < self._scenario.ticks:  # noqa: ASYNC110
             await asyncio.sleep(1)
-        self._is_calm = True
+        world.calm.set()
+        for line in world.network.lines:
+            line.disarm()
         await asyncio.sleep(_CALM_S)
 
     async def _replica(self, world: World, role: str, name: str) -> None:
@@ -133,7 +135,7 @@ class _Simulation:
         strikes = self._scenario.strikes
         await asyncio.sleep(self._random.random() * self._random.choice((0.01, 1, 20)))
         while True:
-            process = Process(world, role, name, 0 if self._is_calm else strikes)
+            process = Process(world, role, name, strikes)
             world.note(name, "starts")
             try:
                 code = await process.run()
@@ -147,7 +149,7 @@ class _Simulation:
                 self._codes.append(code)
                 return
             self._lives_lost += 1
-            await asyncio.sleep(self._random.random() * (0.5 if self._is_calm else self._scenario.downtime_s))
+            await asyncio.sleep(self._random.random() * (0.5 if world.calm.is_set() else self._scenario.downtime_s))
 
     async def _outages(self, world: World) -> None:
         for seconds in self._scenario.outages_s:

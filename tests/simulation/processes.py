@@ -33,7 +33,10 @@ _TAKEN = ("leading", "stage_taken")
 
 
 class World(Struct, frozen=True, kw_only=True):
-    """What all processes of one simulation share.  ``trace``: what they logged, with the time in virtual ms."""
+    """What all processes of one simulation share.
+
+    ``calm``: set when nothing goes wrong any more.  ``trace``: what they logged, with the time in virtual ms.
+    """
 
     scenario: Scenario
     server: FakeServer
@@ -41,6 +44,7 @@ class World(Struct, frozen=True, kw_only=True):
     random: Random
     workshop: Workshop
     folder: Path
+    calm: asyncio.Event
     trace: list[str]
 
     def note(self, who: str, what: str, **fields: object) -> None:
@@ -132,7 +136,7 @@ class Process:
 
     def _strike(self) -> None:
         """Decide what happens to it now that it leads or owns something, and when."""
-        if self.strikes_left == 0 or self._line.is_over:
+        if self.strikes_left == 0 or self._line.is_over or self._world.calm.is_set():
             return
         self.strikes_left -= 1
         random, scenario, loop = self._random, self._world.scenario, virtual_loop()
@@ -142,7 +146,10 @@ class Process:
             self._line.pause_after(commands, random.uniform(0.1, 5.0))
         elif (kind := random.random()) < 0.7:
             self._line.die_after(commands)
-        elif kind < 0.85:
-            loop.call_later(random.uniform(0, commands * scenario.interval_ms / 1000), self._line.crash)
         else:
-            loop.call_later(random.uniform(0, commands * scenario.interval_ms / 1000), self._stopping.set)
+            end = self._line.crash if kind < 0.85 else self._stopping.set
+            loop.call_later(random.uniform(0, commands * scenario.interval_ms / 1000), self._unless_calm, end)
+
+    def _unless_calm(self, strike: Callable[[], None]) -> None:
+        if not self._world.calm.is_set():
+            strike()

@@ -83,7 +83,7 @@ SCENARIOS = {
     scenario.name: scenario
     for scenario in (
         Scenario(name="ten-thousand", ticks=10_000),
-        Scenario(name="exit", tickers=2, workers=3, has_exit=True, life=60, strikes=5),
+        Scenario(name="exit", tickers=2, workers=3, ticks=200, has_exit=True, life=60, strikes=5),
         # The delay ends about when a tick is due.
         Scenario(
             name="late-exit",

@@ -34,7 +34,7 @@ def test_ten_thousand_ticks_are_published_once_each_while_leaders_are_killed_and
     assert len({tick.epoch for tick in fast.ticks}) >= 50
 
 
-@pytest.mark.parametrize("chunk", range(6))
+@pytest.mark.parametrize("chunk", range(5))
 def test_files_hold_each_tick_once_and_all_leave_with_one_code_whatever_dies(chunk: int, tmp_path: Path) -> None:
     verdicts = [upheld("exit", seed, tmp_path) for seed in range(_FIRST_SEED + 4 * chunk, _FIRST_SEED + 4 * chunk + 4)]
     assert all(verdict.history.exit_codes == (7,) * 5 for verdict in verdicts)
@@ -42,12 +42,12 @@ def test_files_hold_each_tick_once_and_all_leave_with_one_code_whatever_dies(chu
     assert sum(verdict.lives_lost for verdict in verdicts) >= 20
 
 
-@pytest.mark.parametrize("seed", range(_FIRST_SEED, _FIRST_SEED + 4))
+@pytest.mark.parametrize("seed", range(_FIRST_SEED, _FIRST_SEED + 8))
 def test_request_with_a_delay_stops_all_when_it_has_passed(seed: int, tmp_path: Path) -> None:
     assert upheld("late-exit", seed, tmp_path).history.exit_codes == (7,) * 4
 
 
-@pytest.mark.parametrize("seed", range(_FIRST_SEED, _FIRST_SEED + 6))
+@pytest.mark.parametrize("seed", range(_FIRST_SEED, _FIRST_SEED + 12))
 def test_owner_stopped_past_its_lease_spoils_nothing_when_it_goes_on(seed: int, tmp_path: Path) -> None:
     upheld("stopped", seed, tmp_path)
 
@@ -65,8 +65,8 @@ def test_flow_leaves_in_order_although_redis_goes_away(seed: int, tmp_path: Path
 
 
 def test_seed_repeats_a_run_to_the_last_microsecond(tmp_path: Path) -> None:
-    first, second = (simulate("exit", 3, tmp_path / "same") for _ in range(2))
+    first, second = (simulate("stopped", 3, tmp_path / "same") for _ in range(2))
     assert first.trace == second.trace
     assert first.history.schedules == second.history.schedules
     assert first.history.exits == second.history.exits
-    assert simulate("exit", 4, tmp_path / "other").trace != first.trace
+    assert simulate("stopped", 4, tmp_path / "other").trace != first.trace

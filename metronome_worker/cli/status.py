@@ -1,0 +1,98 @@
+"""`metronome status`: who leads, who runs what, how far behind, what is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from metronome_worker.broker.keys import FlowKeys
+from metronome_worker.cli.options import json_option, redis_option
+from metronome_worker.cli.short import deployed, with_host
+from metronome_worker.observe.status import FlowStatus, deployed_flows, flow_status
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from metronome_worker.host import Host
+    from metronome_worker.observe.status import LeaseStatus
+
+_WATCH_S = 1.0
+
+
+@click.command()
+@click.argument("flow", required=False)
+@redis_option
+@click.option("--watch", is_flag=True, help="Show it anew every second, until Ctrl-C.")
+@json_option
+def status(flow: str | None, *, redis_url: str | None, watch: bool, as_json: bool) -> int:
+    """Show how each flow (or one) stands."""
+
+    async def look(host: Host) -> list[FlowStatus]:
+        if flow is not None:
+            await deployed(host, flow)
+        names = [flow] if flow is not None else await deployed_flows(host.client, host.namespace)
+        found = [await flow_status(host.client, FlowKeys(name, host.namespace)) for name in names]
+        return [one for one in found if one is not None]
+
+    async def do(host: Host) -> int:
+        if as_json:
+            click.echo(msgspec.json.encode(await look(host)).decode())
+            while watch:
+                await host.clock.sleep(_WATCH_S)
+                click.echo(msgspec.json.encode(await look(host)).decode())
+            return 0
+        from rich.console import Console
+        from rich.live import Live
+
+        console = Console(file=sys.stdout)
+        if not watch:
+            console.print(_page(await look(host)))
+            return 0
+        with Live(console=console, auto_refresh=False) as live:
+            while True:
+                live.update(_page(await look(host)), refresh=True)
+                await host.clock.sleep(_WATCH_S)
+
+    try:
+        return with_host(redis_url, do)
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        return 130
+
+
+def _page(found: list[FlowStatus]) -> RenderableType:
+    from rich.console import Group
+    from rich.text import Text
+
+    if not found:
+        return Text("nothing is deployed")
+    return Group(*(part for one in found for part in _flow(one)))
+
+
+def _flow(one: FlowStatus) -> list[RenderableType]:
+    from rich.table import Table
+    from rich.text import Text
+
+    code = f", code {one.code}" if one.code is not None else ""
+    head = f"{one.flow}: {one.status}{code} (run {one.run}, revision {one.revision})"
+    led = f"led by {_who(one.leader, one.ticker)}"
+    ticks = Table("schedule", "published", "skipped", "last late ms", title_justify="left")
+    for s in one.schedules:
+        late = "" if s.last_late_ms is None else f"{s.last_late_ms:.3f}"
+        ticks.add_row(s.connector, str(s.published), str(s.skipped), late)
+    stages = Table("stage", "worker", "waiting", "commits")
+    for stage in one.stages:
+        stages.add_row(stage.stage, _who(stage.worker, stage.lease), str(stage.lag), str(stage.commits))
+    parts: list[RenderableType] = [Text(f"{head}, {led}"), ticks, stages]
+    if one.dead:
+        parts.append(Text(f"{one.dead} dead letters: metronome dead list {one.flow}"))
+    return parts
+
+
+def _who(name: str | None, lease: LeaseStatus) -> str:
+    if lease.epoch is None:
+        return "nobody"
+    return f"{name or lease.holder} (epoch {lease.epoch})"
