@@ -111,6 +111,9 @@ class _Deployment:
             await asyncio.wait({worker, stopping}, return_when=asyncio.FIRST_COMPLETED)
             # The stages finish their batch; the ticker has nothing to finish.
             await asyncio.wait({worker}, timeout=_STOP_LIMIT_S)
+            if not self._stopping.is_set():
+                # It ends with the flow, by itself: cancelled while it releases its lease, it would leave that behind.
+                await asyncio.wait({ticker}, timeout=_STOP_LIMIT_S)
             for task in (ticker, worker, stopping):
                 task.cancel()
         return worker.result() if not worker.cancelled() else None

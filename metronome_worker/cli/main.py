@@ -45,6 +45,8 @@ _COMMANDS = {
     "exit": ("flows", "exit_"),
     "flows": ("flows", "flows"),
     "status": ("status", "status"),
+    "graph": ("graph", "graph"),
+    "dead": ("dead", "dead"),
 }
 
 

@@ -13,6 +13,7 @@ from metronome_worker.broker.server_time import ServerTime, ask_time
 from metronome_worker.clock import NS_PER_S
 from metronome_worker.errors import FencedError
 from metronome_worker.leaving.steps import Done, Wait, WriteBarrier, WriteEnd, next_step
+from metronome_worker.ticker.publisher import Publisher
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -81,7 +82,16 @@ async def stand_in(session: Session) -> None:
         time = ServerTime()
         try:
             await ask_time(session.host.client, session.host.clock, time)
-            await session.leases.work_under(lease, take_through_exit(session, lease, time))
+            await session.leases.work_under(lease, _lead_out(session, lease, time))
             return
         except FencedError as lost:
             session.host.log.info("standing_in_lost", flow=session.keys.flow_name, why=str(lost))
+
+
+async def _lead_out(session: Session, lease: Lease, time: ServerTime) -> None:
+    """Whoever holds the ticker's lease publishes: until the sources stop, what is due is due."""
+    publisher = Publisher(session, lease, time)
+    async with asyncio.TaskGroup() as group:
+        publishing = group.create_task(publisher.run())
+        await take_through_exit(session, lease, time, publisher.decided)
+        publishing.cancel()

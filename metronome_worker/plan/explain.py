@@ -58,3 +58,59 @@ def _stage(stage: Stage) -> dict[str, Any]:
 
 def _places(targets: Iterable[Target]) -> list[str]:
     return [f"{target.node}/{target.port}" if target.port != "in" else target.node for target in targets]
+
+
+def plan_as_mermaid(plan: FlowPlan) -> str:
+    """A Mermaid flowchart: a box for each stage, an arrow for each way that events take."""
+    ids, lines = _Ids(), ["graph LR"]
+    for stage in plan.stages:
+        lines.append(f'  subgraph {ids.of("stage " + stage.name)}["stage {stage.name}"]')
+        lines += [f'    {ids.of(node)}["{node}"]' for node in _nodes(stage)]
+        lines.append("  end")
+        for start, port, end in _arrows(stage):
+            label = f"|{port}|" if port != "out" else ""
+            lines.append(f"  {ids.of(start)} -->{label} {ids.of(end)}")
+    return "\n".join(lines)
+
+
+def plan_as_dot(plan: FlowPlan) -> str:
+    """The same for Graphviz."""
+    lines = [f'digraph "{plan.flow}" {{', "  rankdir=LR;", "  node [shape=box];"]
+    for number, stage in enumerate(plan.stages):
+        lines.append(f"  subgraph cluster_{number} {{")
+        lines.append(f'    label="stage {stage.name}";')
+        lines += [f'    "{node}";' for node in _nodes(stage)]
+        lines.append("  }")
+        for start, port, end in _arrows(stage):
+            label = f' [label="{port}"]' if port != "out" else ""
+            lines.append(f'  "{start}" -> "{end}"{label};')
+    return "\n".join([*lines, "}"])
+
+
+class _Ids:
+    """Short names for what Mermaid cannot take as a name."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, str] = {}
+
+    def of(self, node: str) -> str:
+        return self._known.setdefault(node, f"n{len(self._known)}")
+
+
+def _nodes(stage: Stage) -> list[str]:
+    graph = stage.graph
+    return [*(n.name for n in graph.sources), *(n.name for n in graph.selects), *(n.name for n in graph.sinks)]
+
+
+def _arrows(stage: Stage) -> list[tuple[str, str, str]]:
+    """Start, port, end of every way that events take in a stage."""
+    found = [
+        (source.name, port, target.node)
+        for source in stage.graph.sources
+        for port, targets in source.outlets.items()
+        for target in targets
+    ]
+    for select in stage.graph.selects:
+        found += [(select.name, "out", target.node) for target in select.targets]
+        found += [(select.name, "err", target.node) for target in select.errors]
+    return found

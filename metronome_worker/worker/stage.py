@@ -47,6 +47,9 @@ async def run_stage(session: Session, stage: Stage, share: Share, stopping: asyn
         lease = await unless(stopping, campaign)
         if lease is None:
             return
+        if stage.name in session.watch.state.drained:
+            await session.leases.release(lease)
+            return
         log.info("stage_taken", epoch=lease.epoch)
         handover = share.take(piece)
         try:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import pty
+import select
+import signal
 import subprocess
 import sys
 import termios
+import time
 from typing import TYPE_CHECKING, Final
 
 from tests.docs.pages import REPOSITORY
@@ -43,19 +46,27 @@ class Running:
 
     def output(self) -> str:
         """All that it prints, when it has ended."""
-        printed = b""
+        printed, deadline = b"", time.monotonic() + LIMIT_S
         try:
-            while chunk := os.read(self._terminal, 65536):
+            while self._is_readable(deadline) and (chunk := os.read(self._terminal, 65536)):
                 printed += chunk
         except OSError:
             pass  # how Linux says that nobody has the terminal open any more
         os.close(self._terminal)
-        self._process.wait(LIMIT_S)
+        try:
+            self._process.wait(max(1.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"still running after {LIMIT_S} s: {self._command}\n{printed.decode()}") from None
         return printed.decode()
+
+    def _is_readable(self, deadline: float) -> bool:
+        """Whether there is something to read, or the end, before ``deadline``."""
+        return bool(select.select([self._terminal], [], [], max(0.0, deadline - time.monotonic()))[0])
 
     def kill(self) -> None:
         if not self.is_over:
-            os.killpg(self._process.pid, 9)
+            os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
 
 

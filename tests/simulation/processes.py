@@ -140,8 +140,8 @@ class Process:
             return
         self.strikes_left -= 1
         random, scenario, loop = self._random, self._world.scenario, virtual_loop()
-        # Half of them early: taking over is where most can go wrong.
-        commands = random.randint(1, 12 if random.random() < 0.3 else scenario.life)
+        # Many of them early: taking over is where most can go wrong.
+        commands = random.randint(1, random.choice((2, 12, scenario.life, scenario.life)))
         if random.random() < scenario.pauses:
             self._line.pause_after(commands, random.uniform(0.1, 5.0))
         elif (kind := random.random()) < 0.7:

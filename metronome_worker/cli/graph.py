@@ -1,0 +1,78 @@
+"""`metronome graph`: the plan of a flow, for people to read or to draw."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from metronome_worker.cli.options import redis_option, strict_option
+from metronome_worker.plan.explain import plan_as_dict, plan_as_dot, plan_as_mermaid
+from metronome_worker.settings import read_environment
+
+if TYPE_CHECKING:
+    from rich.tree import Tree
+
+    from metronome_worker.host import Host
+    from metronome_worker.plan.model import FlowPlan
+
+
+@click.command()
+@click.argument("flow")
+@click.option(
+    "--format", "form", type=click.Choice(("text", "mermaid", "dot", "json")), default="text", show_default=True
+)
+@redis_option
+@strict_option
+def graph(flow: str, *, form: str, redis_url: str | None, strict: bool) -> int:
+    """Show the plan of a flow file, or of a flow that is deployed: its stages, what is in them, and why.
+
+    FLOW is a file, or else the name of a deployed flow.
+    """
+    for plan in _plans(flow, redis_url, strict=strict):
+        match form:
+            case "json":
+                click.echo(msgspec.json.encode(plan_as_dict(plan)).decode())
+            case "mermaid":
+                click.echo(plan_as_mermaid(plan))
+            case "dot":
+                click.echo(plan_as_dot(plan))
+            case _:
+                from rich.console import Console
+
+                Console(file=sys.stdout).print(_tree(plan))
+    return 0
+
+
+def _plans(flow: str, redis_url: str | None, *, strict: bool) -> list[FlowPlan]:
+    if Path(flow).suffix or Path(flow).exists():
+        from metronome_worker.cli.flow_files import checked_flows
+
+        module_path = read_environment(os.environ).module_path
+        return [checked.plan for checked in checked_flows([Path(flow)], module_path, strict=strict)]
+    from metronome_worker.cli.short import deployed, with_host
+
+    async def do(host: Host) -> list[FlowPlan]:
+        _, record = await deployed(host, flow)
+        return [host.workshop.plan_of(record.bundle)]
+
+    return with_host(redis_url, do)
+
+
+def _tree(plan: FlowPlan) -> Tree:
+    from rich.tree import Tree
+
+    root = Tree(f"flow {plan.flow}")
+    for name, stage in plan_as_dict(plan)["stages"].items():
+        branch = root.add(f"stage {name}: one worker at a time, in order")
+        for reason in stage["reasons"]:
+            branch.add(f"because it {reason}")
+        for node, ports in stage["nodes"].items():
+            for port, places in ports.items():
+                for place in places:
+                    branch.add(f"{node} -> {place}" if port == "out" else f"{node} ({port}) -> {place}")
+    return root
