@@ -15,7 +15,7 @@ from metronome_worker.connectors.schedules import layout_of
 from metronome_worker.presence import Presence
 from metronome_worker.roster import LATE_START_MS, follow_all
 from metronome_worker.share import Share
-from metronome_worker.ticker.role import run_ticker
+from metronome_worker.ticker.role import run_ticker, stand_in
 from metronome_worker.worker.role import run_worker
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ async def run_role(
 
         async def follow_one(flow: str) -> int | None:
             if role == "worker":
-                return await run_worker(host, flow, signals.stopping, share)
+                return await run_worker(host, flow, signals.stopping, share, stand_in)
             return await unless(signals.stopping, run_ticker(host, flow, share))
 
         presence = Presence(host, role, share, datetime.now(UTC).isoformat(timespec="seconds"))

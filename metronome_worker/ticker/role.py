@@ -56,6 +56,25 @@ async def _contend(session: Session, share: Share) -> None:
             await session.host.clock.sleep(COOL_DOWN_S)
 
 
+async def stand_in(session: Session) -> None:
+    """Lead a flow out when it must leave and no ticker is alive; returns when it has ended.
+
+    A ticker that is alive holds the lease, or takes it within a moment: it is given that moment.
+    """
+    while session.watch.state.request is None and session.watch.state.barrier is None:
+        await session.watch.news(session.watch.seen)
+    log = session.host.log.bind(flow=session.keys.flow_name)
+    while True:
+        await session.host.clock.sleep(session.leases.ttl_ms / 1000)
+        lease = await win(session.leases, session.feed, TICKER)
+        log.info("standing_in", epoch=lease.epoch)
+        try:
+            await session.leases.work_under(lease, _lead(session, lease, asyncio.Event()))
+            return
+        except FencedError as lost:
+            log.info("standing_in_lost", why=str(lost))
+
+
 async def _lead(session: Session, lease: Lease, handover: asyncio.Event) -> bool:
     """Publish and take the flow through its exit; True when it has ended, False when another should lead."""
     time = ServerTime()

@@ -81,5 +81,7 @@ def _lines(reply: Any) -> Iterator[str]:
 
 
 def _quoted(text: str) -> str:
-    inside = "".join(_ESCAPES.get(c) or (c if c.isascii() else "".join(f"\\x{b:02x}" for b in c.encode())) for c in text)
+    inside = "".join(
+        _ESCAPES.get(c) or (c if c.isascii() else "".join(f"\\x{b:02x}" for b in c.encode())) for c in text
+    )
     return f'"{inside}"'

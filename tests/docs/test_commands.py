@@ -37,7 +37,12 @@ def is_as_shown(command: Command, printed: str) -> bool:
 
 @pytest.mark.parametrize(
     ("page", "way"),
-    [pytest.param(page, way, id=f"{page.name}-{way}") for page in PAGES if commands_on(page) for way in ways_to_run(page)],
+    [
+        pytest.param(page, way, id=f"{page.name}-{way}")
+        for page in PAGES
+        if commands_on(page)
+        for way in ways_to_run(page)
+    ],
 )
 def test_commands_print_what_the_page_shows(page: Path, way: str, tmp_path: Path, valkey_url: str) -> None:
     if way == "real" and shutil.which("redis-cli") is None:

@@ -36,7 +36,9 @@ def section(text: str, heading: str) -> str:
 
 
 def names_in_first_column(text: str) -> list[str]:
-    return [name for row in re.findall(r"^\| (`[^|]*) \|", text, re.MULTILINE) for name in re.findall(r"`([^`]+)`", row)]
+    return [
+        name for row in re.findall(r"^\| (`[^|]*) \|", text, re.MULTILINE) for name in re.findall(r"`([^`]+)`", row)
+    ]
 
 
 def logged() -> Iterator[tuple[str, str]]:
@@ -46,7 +48,8 @@ def logged() -> Iterator[tuple[str, str]]:
             match node:
                 case ast.Call(
                     func=ast.Attribute(
-                        value=(ast.Name() | ast.Attribute()) as owner, attr="debug" | "info" | "warning" | "error" as level
+                        value=(ast.Name() | ast.Attribute()) as owner,
+                        attr="debug" | "info" | "warning" | "error" as level,
                     ),
                     args=[first, *_],
                 ) if (owner.id if isinstance(owner, ast.Name) else owner.attr) in ("log", "_log"):
@@ -108,9 +111,10 @@ def test_modules_of_the_library_are_listed() -> None:
 
 def test_functions_are_listed_with_what_they_say_of_themselves() -> None:
     listed: dict[str, str] = {}
-    for module, text in re.findall(
-        r"^### `(std::\w+)`\n(.*?)(?=^#|\Z)", page("language.md"), re.MULTILINE | re.DOTALL
-    ):
+    for module, text in re.findall(r"^### `(std::\w+)`\n(.*?)(?=^#|\Z)", page("language.md"), re.MULTILINE | re.DOTALL):
         for name, said in re.findall(r"^\| `(\w+)\([^|]*\)` \| (.*) \|$", text, re.MULTILINE):
             listed[f"{module}::{name}"] = said
-    assert listed == {name: function.doc.split("\n\n")[0].replace("\n", " ").replace("``", "`") for name, function in FUNCTIONS.items()}
+    assert listed == {
+        name: function.doc.split("\n\n")[0].replace("\n", " ").replace("``", "`")
+        for name, function in FUNCTIONS.items()
+    }

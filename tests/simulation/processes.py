@@ -12,7 +12,7 @@ from msgspec import Struct
 from metronome_worker.broker.connection import Patience
 from metronome_worker.clock import NS_PER_S
 from metronome_worker.host import Host
-from metronome_worker.ticker.role import run_ticker
+from metronome_worker.ticker.role import run_ticker, stand_in
 from metronome_worker.worker.role import run_worker
 from tests.harness.network import HostClock, Line, Network, line_client
 from tests.harness.virtual_clock import virtual_loop
@@ -88,7 +88,7 @@ class Process:
         if self._role == "ticker":
             work = asyncio.create_task(run_ticker(host, FLOW))
         else:
-            work = asyncio.create_task(run_worker(host, FLOW, self._stopping))
+            work = asyncio.create_task(run_worker(host, FLOW, self._stopping, beside=stand_in))
         ends = asyncio.create_task(self._line.over.wait())
         leaves = asyncio.create_task(self._stopping.wait())
         try:
