@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from metronome_worker.broker.campaign import ReleaseFeed
+from metronome_worker.broker.campaign import ReleaseFeed, unless
 from metronome_worker.broker.connection import is_outage, reason_of
 from metronome_worker.broker.exits import ExitWatch
 from metronome_worker.broker.flows import FlowRecord, Status, load_flow
@@ -42,14 +42,25 @@ class Session(Struct, frozen=True, kw_only=True):
     leases: Leases
 
 
-async def follow(host: Host, flow: str, lease_ms: int, work: Callable[[Session], Awaitable[None]]) -> int | None:
+async def follow(
+    host: Host,
+    flow: str,
+    lease_ms: int,
+    work: Callable[[Session], Awaitable[None]],
+    stopping: asyncio.Event | None = None,
+) -> int | None:
     """Do ``work`` for a flow until its run ends, and return the code it ends with; None when ``work`` ends before.
+
+    ``stopping``, when set, ends the waiting for a Redis that is away; the work itself must obey it by itself.
 
     Waits for a Redis that goes away.  Raises ``OperatorError`` when somebody must act.
     """
     keys = FlowKeys(flow, host.namespace)
     while True:
-        record = await host.patience.insist(lambda: load_flow(host.client, keys))
+        found = host.patience.insist(lambda: load_flow(host.client, keys))
+        record = await found if stopping is None else await unless(stopping, found)
+        if stopping is not None and stopping.is_set():
+            return None
         if record is None:
             advice = f"deploy it first; `redis-cli HKEYS {host.namespace}:flows` lists those that are"
             raise OperatorError("there is no flow", value=flow, advice=advice)

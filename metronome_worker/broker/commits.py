@@ -71,6 +71,11 @@ _TYPES = {"XADD": "stream", "XGROUP": "stream", "HSET": "hash", "HDEL": "hash"}
 async def load_state(client: Redis, key: str) -> StageState:
     """Read a state hash.  Raises ``OperatorError`` when it is damaged: going on would lose or repeat events."""
     fields: dict[bytes, bytes] = await client.hgetall(key)  # type: ignore[misc]
+    return state_of(key, fields)
+
+
+def state_of(key: str, fields: Mapping[bytes, bytes]) -> StageState:
+    """The state that the hash at ``key`` holds.  Raises as ``load_state`` does."""
     try:
         return _parse_state({name.decode(): value for name, value in fields.items()})
     except (ValueError, msgspec.DecodeError) as error:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
-from redis.asyncio import Redis
+from redis.asyncio import Connection, Redis, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
@@ -70,6 +72,48 @@ _OUTAGE_CODES: Final = ("MISCONF ", "LOADING ", "MASTERDOWN ", "READONLY ", "OOM
 _REFUSED: Final = (AuthenticationError, AuthorizationError, NoPermissionError)
 
 
+class _Cancellable(AbstractConnection):
+    """Sends without ``asyncio.wait_for``, through which redis-py sends every command that has a time limit.
+
+    In Python 3.11 a task that is cancelled in the moment in which the inner one is done is given the result instead:
+    the cancellation is lost, and whoever waits for the task's end waits for ever.  (3.12 is right.)
+    """
+
+    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        if not self.is_connected:
+            await self.connect()  # type: ignore[no-untyped-call]
+        elif check_health:
+            await self.check_health()  # type: ignore[no-untyped-call]
+        try:
+            async with asyncio.timeout(self.socket_timeout):
+                await self._send_packed_command(command)
+        except TimeoutError:
+            await self.disconnect(nowait=True)
+            raise RedisTimeoutError("Timeout writing to socket") from None
+        except OSError as error:
+            await self.disconnect(nowait=True)
+            raise RedisConnectionError(f"Error while writing to socket: {error}") from error
+        except BaseException:
+            # A connection that was sent a part of a command is of no use any more.
+            await self.disconnect(nowait=True)
+            raise
+
+
+class _TcpConnection(_Cancellable, Connection):
+    pass
+
+
+class _TlsConnection(_Cancellable, SSLConnection):
+    pass
+
+
+class _SocketConnection(_Cancellable, UnixDomainSocketConnection):
+    pass
+
+
+_CONNECTIONS: Final = {"redis": _TcpConnection, "rediss": _TlsConnection, "unix": _SocketConnection}
+
+
 def redact(url: str) -> str:
     """The URL as it may be shown: without its password, also when it is malformed."""
     scheme, separator, rest = url.partition("://")
@@ -116,6 +160,8 @@ def open_client(url: str, *, name: str = "metronome") -> Redis:
         retry=Retry(NoBackoff(), 0),
         **settings,
     )
+    # Not as an argument: the scheme of the URL would win over it.
+    client.connection_pool.connection_class = _CONNECTIONS[parts.scheme]
     return client
 
 

@@ -7,7 +7,7 @@ import os
 import sys
 from contextlib import contextmanager
 from importlib import import_module
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -45,12 +45,22 @@ _COMMANDS = {
     "exit": ("flows", "exit_"),
     "flows": ("flows", "flows"),
     "status": ("status", "status"),
+    "health": ("health", "health"),
     "graph": ("graph", "graph"),
+    "verify": ("verify", "verify"),
     "dead": ("dead", "dead"),
 }
 
 
 class _Commands(click.Group):
+    def make_context(self, *args: Any, **settings: Any) -> click.Context:
+        with _noticing_the_reader():  # of --help
+            return super().make_context(*args, **settings)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _noticing_the_reader():
+            return super().invoke(ctx)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
 

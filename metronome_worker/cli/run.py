@@ -35,10 +35,11 @@ def run(flows: tuple[Path, ...], *, redis_url: str | None, data: Path | None, st
         if url is not None:
             broker = url
         else:
-            # It starts while our own modules are imported and the flows are checked.
             broker = EmbeddedServer(data)
             stack.callback(broker.stop)
-            broker.launch()
+            if data is None:
+                # It starts while our own modules are imported and the flows are checked.
+                broker.launch()
         import uvloop
 
         from metronome_worker.cli.deployment import run_deployment

@@ -44,6 +44,6 @@ async def run_worker(
                 besides.cancel()
 
     try:
-        return await follow(host, flow, host.worker.lease_ms, work)
+        return await follow(host, flow, host.worker.lease_ms, work, stopping)
     finally:
         own.set_total(flow, 0)

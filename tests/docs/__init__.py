@@ -5,7 +5,8 @@ words behind it, which no reader sees, say how the block is tested:
 
 ``console``
     Lines that begin with ``$ `` are commands, what follows each is what it prints on a terminal.  The blocks of one
-    page are run in order, in one folder.  ``unordered``: the lines may come in any order.  ``background``: the command
+    page are run in order, in one folder.  ``unordered``: the lines may come in any order.  ``maybe=WORD``: those with
+    this word may be missing.  ``background``: the command
     goes on while the next blocks run, and is waited for at the end of the page.  ``ticks=N``: the block is run when N
     ticks of the connector ``tick`` are committed; ``ended``: when the commands in the background have ended.
 ``troy``

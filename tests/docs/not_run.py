@@ -7,6 +7,5 @@ from typing import Final
 NOT_RUN: Final = {
     "make test": "it is what runs this test",
     "pip install .": "it needs a package index; `make test` has done the same before this test runs",
-    "make benchmark": "it takes minutes, and what it prints is this machine's",
 }
 """Command as it stands on a page: the reason.  A test holds each of them to be on some page."""

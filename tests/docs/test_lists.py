@@ -6,9 +6,11 @@ import ast
 import re
 from typing import TYPE_CHECKING
 
+import click
 import msgspec
 import pytest
 
+from metronome_worker.cli.main import metronome
 from metronome_worker.connectors.codecs import known_codecs, known_postprocessors, known_preprocessors
 from metronome_worker.connectors.registry import builtin_kinds
 from metronome_worker.library.functions import FUNCTIONS
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 SOURCES = {path: path.read_text(encoding="utf-8") for path in sorted((REPOSITORY / "metronome_worker").rglob("*.py"))}
 OUTCOMES = ("started", "changed", "unchanged", "leaving")
+#: Its level is chosen where it is logged.
+SUPERSEDED = ("flow_superseded", "warning")
 
 
 def page(name: str) -> str:
@@ -61,6 +65,12 @@ def logged() -> Iterator[tuple[str, str]]:
                             yield from ((f"flow_{outcome}", level) for outcome in OUTCOMES)
 
 
+def test_commands_are_listed() -> None:
+    table = section(page("operations.md"), "## Commands")
+    listed = [words.split()[1] for words in names_in_first_column(table)]
+    assert set(listed) == set(metronome.list_commands(click.Context(metronome)))
+
+
 def test_log_events_are_listed_with_their_levels() -> None:
     table = section(page("operations.md"), "## The log")
     listed = {}
@@ -68,7 +78,7 @@ def test_log_events_are_listed_with_their_levels() -> None:
         events = re.findall(r"`([^`]+)`", names)
         each = levels.split(", ")
         listed |= dict(zip(events, each if len(each) > 1 else each * len(events), strict=True))
-    assert listed == dict(logged())
+    assert listed == dict([*logged(), SUPERSEDED])
 
 
 def test_environment_variables_are_listed() -> None:

@@ -134,7 +134,8 @@ def test_full_disk_ends_the_run_and_with_room_again_no_line_is_lost(tmp_path: Pa
     with run(tmp_path, flow, "--data", "data") as process:
         assert process.wait(20) == ENVIRONMENT, process.stderr
     assert_told(process.stderr, "/connector/file", str(small_disk / IDS), "No space left on device", "free space")
-    assert (small_disk / IDS).read_bytes().endswith(b"}\n")
+    # Cut back to whole lines; none, when not even the first batch had room.
+    assert (small_disk / IDS).read_bytes().endswith(b"}\n") or not (small_disk / IDS).stat().st_size
     written = (small_disk / IDS).read_bytes().count(b"\n")
     subprocess.run(["mount", "-o", "remount,size=4m", str(small_disk)], check=True)
     with run(tmp_path, flow, "--data", "data") as process:

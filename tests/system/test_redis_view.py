@@ -30,14 +30,16 @@ class View:
         return ":".join((self.namespace, "{main}", *parts))
 
 
-@pytest.fixture
-def view(tmp_path: Path, valkey_url: str, namespace: str) -> Iterator[View]:
+@pytest.fixture(scope="module")
+def view(tmp_path_factory: pytest.TempPathFactory, valkey_url: str) -> Iterator[View]:
+    """One run for all tests that only look."""
+    folder, namespace = tmp_path_factory.mktemp("view"), "view"
     with (
         Redis.from_url(valkey_url, decode_responses=True) as client,
-        run(tmp_path, FLOW, "--redis", valkey_url, METRONOME_NAMESPACE=namespace) as process,
+        run(folder, FLOW, "--redis", valkey_url, METRONOME_NAMESPACE=namespace) as process,
     ):
-        wait_until(lambda: has_lines(tmp_path / IDS, 5) or not process.is_running, 10, "five lines")
-        yield View(client, namespace, tmp_path)
+        wait_until(lambda: has_lines(folder / IDS, 5) or not process.is_running, 10, "five lines")
+        yield View(client, namespace, folder)
         process.terminate()
         assert process.wait(10) == 0, process.stderr
 

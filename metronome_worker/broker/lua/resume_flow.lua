@@ -20,6 +20,8 @@ for i = 2, #KEYS do
     redis.call('HSET', KEYS[i], 'next', string.format('%.0f', next_ms + slots * interval))
     redis.call('HINCRBY', KEYS[i], 'skipped', slots)
     redis.call('HINCRBY', KEYS[i], 'gap', slots)
+    -- So that these can be told from ticks that were given up too soon.
+    redis.call('HINCRBY', KEYS[i], 'paused', slots)
   end
 end
 redis.call('HDEL', KEYS[1], 'paused')

@@ -1,0 +1,118 @@
+"""`metronome health`: whether the ticker or worker on this host is alive, as those ask who start and restart it.
+
+What is looked at is what other processes go by, too: the process says in each flow that it follows that it is there,
+every second, in its own event loop.  One that hangs, or cannot get through to Redis, goes quiet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from typing import TYPE_CHECKING, Final
+
+import click
+import msgspec
+from msgspec import Struct
+from redis.exceptions import RedisError
+
+from metronome_worker.broker.connection import address, open_client, raise_translated
+from metronome_worker.broker.flows import Status
+from metronome_worker.broker.keys import FlowKeys, flow_index
+from metronome_worker.broker.members import MEMBER_TTL_MS, Member
+from metronome_worker.cli.options import redis_option, required_url
+from metronome_worker.errors import BrokerUnavailable
+from metronome_worker.settings import read_environment
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+#: Below the time that orchestrators give a probe, so that the reason is said and not only that it took too long.
+LIMIT_S: Final = 3.0
+
+_UNHEALTHY: Final = 1
+
+
+class Verdict(Struct, frozen=True):
+    """Whether the process is as it should be, and the sentence that says why."""
+
+    is_healthy: bool
+    why: str
+
+
+@click.command()
+@click.option("--role", type=click.Choice(("ticker", "worker")), help="Which of several processes on this host.")
+@click.option("--spare-outage", is_flag=True, help="Count as healthy while Redis is away: for liveness probes.")
+@redis_option
+def health(*, role: str | None, spare_outage: bool, redis_url: str | None) -> int:
+    """Say whether the ticker or worker on this host is alive: status 0 for yes, 1 for no, 3 when Redis is away.
+
+    Yes: it was heard of within the last seconds in a flow that runs; or no flow runs, and there is nothing to say.
+    """
+    environment = read_environment(os.environ)
+    url = required_url(redis_url, environment)
+    try:
+        now_ms, members = asyncio.run(_ask(url, environment.namespace))
+    except BrokerUnavailable as outage:
+        if not spare_outage:
+            raise
+        click.echo(f"healthy as far as can be told: {outage}")
+        return 0
+    verdict = judge(members, now_ms, socket.gethostname(), role)
+    click.echo(("healthy: " if verdict.is_healthy else "unhealthy: ") + verdict.why)
+    return 0 if verdict.is_healthy else _UNHEALTHY
+
+
+def judge(members: dict[str, list[bytes]], now_ms: int, host: str, role: str | None) -> Verdict:
+    """Of the members of each flow that has not ended, as they stand in Redis, is one of this host alive?  Pure.
+
+    One flow is enough: it is the same loop that speaks in all of them, and one deployed a moment ago is not followed
+    yet.
+    """
+    if not members:
+        return Verdict(True, "Redis answers, no flow runs")
+    seen = [sighting for values in members.values() for value in values if (sighting := _sighting(value)) is not None]
+    ours = [(now_ms - at, one) for at, one in seen if one.host == host and role in (None, one.role)]
+    what = f"{role or 'ticker or worker'} of {host}"
+    if not ours:
+        return Verdict(False, f"no {what} in {', '.join(sorted(members))}")
+    age_ms, latest = min(ours, key=lambda pair: pair[0])
+    return Verdict(age_ms <= MEMBER_TTL_MS, f"{latest.role} {host}:{latest.pid} was heard of {age_ms} ms ago")
+
+
+def _sighting(value: bytes) -> tuple[int, Member] | None:
+    """When a member was heard of (ms, server's clock), and who it is; None for what another version wrote."""
+    at, _, card = value.partition(b" ")
+    try:
+        return int(at), msgspec.json.decode(card, type=Member)
+    except (ValueError, msgspec.DecodeError):
+        return None
+
+
+async def _ask(url: str, namespace: str) -> tuple[int, dict[str, list[bytes]]]:
+    """The server's time, and the members of each flow that has not ended.  Raises ``BrokerUnavailable`` in an outage.
+
+    Asks for these alone, and imports no more than that takes: a probe runs every few seconds, in every container.
+    """
+    client = open_client(url, name="metronome-health")
+    try:
+        async with asyncio.timeout(LIMIT_S):
+            return await _members(client, namespace)
+    except TimeoutError:
+        raise BrokerUnavailable(f"Redis at {address(url)} did not answer within {LIMIT_S} s") from None
+    except RedisError as error:
+        raise_translated(error, url)
+    finally:
+        await client.aclose()
+
+
+async def _members(client: Redis, namespace: str) -> tuple[int, dict[str, list[bytes]]]:
+    names: list[bytes] = await client.hkeys(flow_index(namespace))  # type: ignore[misc]
+    found = {}
+    for name in names:
+        keys = FlowKeys(name.decode(), namespace)
+        status: bytes | None = await client.hget(keys.flow, "status")  # type: ignore[misc]
+        if status is not None and status.decode() != Status.ENDED.value:
+            found[keys.flow_name] = list(await client.hvals(keys.members))  # type: ignore[misc]
+    seconds, micros = await client.time()
+    return int(seconds) * 1000 + int(micros) // 1000, found
