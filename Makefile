@@ -1,5 +1,5 @@
 # `make run` and `make test` need Python 3.11 or later and a package index; nothing else has to be installed.
-.PHONY: run test check fmt clean benchmark
+.PHONY: run test test-compose test-faults simulate check fmt clean benchmark
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -22,7 +22,27 @@ test: $(VENV)/.installed ## check style and types, run the whole test suite
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest --numprocesses $(JOBS) --dist worksteal
+	$(BIN)/pytest -m "not alone" --numprocesses $(JOBS) --dist worksteal
+	$(BIN)/pytest -m alone
+
+# Apart from `make test`: it needs an engine, and takes some minutes.
+test-compose: $(VENV)/.installed ## build the image, run the compose stack on a real Docker engine
+	@docker info >/dev/null 2>&1 || { echo "error: make test-compose needs the docker command and an engine that it reaches" >&2; exit 1; }
+	@docker compose version >/dev/null 2>&1 || command -v $${METRONOME_COMPOSE_COMMAND:-docker-compose} >/dev/null || { echo "error: make test-compose needs \`docker compose\` or docker-compose" >&2; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pyyaml>=6,<7'
+	METRONOME_COMPOSE=1 $(BIN)/pytest -s tests/compose
+
+# Apart from `make test`, which does a short form of each.
+test-faults: $(VENV)/.installed ## kill, stop and cut off real processes, in full: most of an hour on two cores
+	METRONOME_FAULTS=full $(BIN)/pytest --capture=no --durations=0 tests/faults
+
+SEEDS ?= 1000
+FIRST_SEED ?= 0
+SCENARIOS ?= calm exit late-exit stopped outage-all outage-latest outage-skip outage-exit
+
+simulate: $(VENV)/.installed ## simulate deployments under a virtual clock: make simulate SEEDS=100000
+	@printf '%s\n' $(SCENARIOS) | xargs -P $(JOBS) -I NAME $(BIN)/python -m tests.simulation NAME --seed $(FIRST_SEED) \
+	  --seeds $$(( ($(SEEDS) + $(words $(SCENARIOS)) - 1) / $(words $(SCENARIOS)) ))
 
 fmt: $(VENV)/.installed ## put the code into shape
 	$(BIN)/ruff format .

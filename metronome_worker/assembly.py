@@ -65,7 +65,8 @@ def check_file(path: Path, module_path: Sequence[str], *, strict: bool = False) 
         text, str(path), with_library(_read_module), module_path, signatures(), known_modules=LIBRARY_MODULES
     )
     plans, more = _plans(program, strict=strict) if program is not None else ((), [])
-    diagnostics = (*found, *more, *(problem for plan in plans for problem in _uncompilable(plan)))
+    more += [problem for plan in plans for problem in _uncompilable(plan)]
+    diagnostics = (*found, *_not_consequences(found, more))
     if program is None or any(diagnostic.severity is Severity.ERROR for diagnostic in diagnostics):
         return CheckedFile(flows=(), diagnostics=diagnostics, sources=sources)
     flows = tuple(
@@ -76,6 +77,16 @@ def check_file(path: Path, module_path: Sequence[str], *, strict: bool = False) 
 
 def _plans(program: Program, *, strict: bool) -> tuple[tuple[FlowPlan, ...], list[Diagnostic]]:
     return build_plans(program, registry.builtin_kinds(), check_processor, _evaluate, strict=strict)
+
+
+def _not_consequences(found: Sequence[Diagnostic], more: Sequence[Diagnostic]) -> list[Diagnostic]:
+    """Those of ``more`` that stand where no error was found before: what follows from an error is not told again."""
+    spans = [diagnostic.span for diagnostic in found if diagnostic.severity is Severity.ERROR and diagnostic.span]
+    return [
+        diagnostic
+        for diagnostic in more
+        if diagnostic.span is None or not any(diagnostic.span.overlaps(span) for span in spans)
+    ]
 
 
 def _uncompilable(plan: FlowPlan) -> list[Diagnostic]:
@@ -160,8 +171,8 @@ def _plan_of(bundle: Bundle) -> FlowPlan:
     program, found = resolve_bundle(bundle.sources, bundle.main, signatures())
     plans, more = _plans(program, strict=False) if program is not None else ((), [])
     plan = next((plan for plan in plans if plan.flow == bundle.flow), None)
-    if plan is None:
-        errors = [d.message for d in (*found, *more) if d.severity is Severity.ERROR]
+    errors = [d.message for d in (*found, *more) if d.severity is Severity.ERROR]
+    if plan is None or errors:
         raise OperatorError(
             "this version of metronome-worker cannot run the deployed flow",
             value=bundle.flow,

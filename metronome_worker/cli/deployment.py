@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from metronome_worker.broker.embedded import EmbeddedServer
 from metronome_worker.broker.flows import deploy_flow
-from metronome_worker.broker.keys import FlowKeys
+from metronome_worker.broker.keys import TICKER, FlowKeys, source_owner
 from metronome_worker.broker.leases import first_of
 from metronome_worker.cli.process import Signals, open_host
 from metronome_worker.connectors import registry
-from metronome_worker.connectors.schedules import layout_of
+from metronome_worker.connectors.schedules import layout_of, read_sources
 from metronome_worker.ticker.role import run_ticker
 from metronome_worker.worker.role import run_worker
 
@@ -83,6 +83,8 @@ class _Deployment:
 
     async def _run_flow(self, flow: CheckedFlow) -> int:
         log = self._host.log.bind(flow=flow.plan.flow)
+        if self._server is not None:
+            await self._drop_leases(flow)
         while not self._stopping.is_set():
             deployed = await self._deploy(flow)
             log.info("flow_" + deployed.outcome, run=deployed.run, revision=deployed.revision)
@@ -94,6 +96,16 @@ class _Deployment:
                 return code
             # An earlier run of another source was about to end: with its end, ours can begin.
         return 0
+
+    async def _drop_leases(self, flow: CheckedFlow) -> None:
+        """Our own server has just started: who held a lease was cut off when it ended, and need not be waited for.
+
+        Harmless should it be wrong: a write under a lease that is gone is refused.
+        """
+        keys = FlowKeys(flow.plan.flow, self._host.namespace)
+        sources = [source_owner(reader.alias) for reader in read_sources(flow.plan)]
+        names = [TICKER, *(stage.name for stage in flow.plan.stages), *sources]
+        await self._host.patience.insist(lambda: self._host.client.delete(*map(keys.lease, names)))
 
     async def _deploy(self, flow: CheckedFlow) -> Deployed:
         keys = FlowKeys(flow.plan.flow, self._host.namespace)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 @asynccontextmanager
 async def open_host(url: str, namespace: str, log: FilteringBoundLogger) -> AsyncIterator[Host]:
     """This process as a host on the Redis at ``url``.  Raises ``OperatorError`` when that cannot be worked with."""
+    # What is loaded by now stays: the collector need not look through it again and again.
+    gc.freeze()
     clock, random = SystemClock(), SystemRandom()
     host = Host(
         client=open_client(url),
@@ -42,7 +45,7 @@ async def open_host(url: str, namespace: str, log: FilteringBoundLogger) -> Asyn
     )
     try:
         for warning in await check_server(host.client, url, clock=clock, namespace=namespace):
-            log.warning("server_unsuited", what=warning.what, value=warning.value, advice=warning.advice)
+            log.warning("server_unsuited", what=warning.what.rstrip(":"), value=warning.value, advice=warning.advice)
         yield host
     finally:
         await host.client.aclose()

@@ -20,8 +20,8 @@ CatchUp = Annotated[int, Meta(ge=0, le=_LONGEST_MS, description="a whole number 
 class MetronomeConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``interval`` and ``catch_up`` are milliseconds, as in the language; ``missed`` says what becomes of late ticks.
 
-    Missed ticks are published each (``all``), one for the whole gap (``latest``), or not at all (``skip``); what is
-    older than ``catch_up`` is skipped in any case, and counted.
+    Missed ticks are published each (``all``; what is older than ``catch_up`` is skipped, and counted), one for the
+    whole gap (``latest``), or not at all (``skip``).
     """
 
     interval: Interval

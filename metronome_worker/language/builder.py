@@ -98,6 +98,9 @@ class Builder:
     def name(self, span: Span, word: Token) -> Name:
         return Name(text=word.value, span=span)
 
+    def name_of_null(self, span: Span, word: Token) -> Name:
+        return Name(text="null", span=span)
+
     def bare_name(self, span: Span, word: Token) -> QualifiedName:
         return QualifiedName(modules=(), name=word.value, span=span)
 

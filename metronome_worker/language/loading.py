@@ -32,8 +32,9 @@ def load_program(
     *,
     known_modules: Iterable[str] = (),
 ) -> tuple[Program | None, list[Diagnostic], dict[str, str]]:
-    """The program, or None and all errors; and the sources that were read, for rendering.
+    """The program, all that is wrong with it, and the sources that were read, for rendering.
 
+    With errors it is what is left of the program, or None where the files could not be read whole.
     ``main_name`` is the path of the main file; ``reader`` is asked for paths in its folder, in those of
     ``search_path``, and below ``<library>/``.  ``functions`` gives the least and the most arguments (None: any) by
     full name.  ``known_modules`` are only suggested.

@@ -38,9 +38,10 @@ CONNECTOR_SETTINGS: Final = (
 
 def resolve(
     modules: Sequence[LoadedModule], sources: Mapping[str, str], functions: Mapping[str, tuple[int, int | None]]
-) -> tuple[Program | None, list[Diagnostic]]:
-    """The program of the last of ``modules``, which is the main file, or None and all errors.
+) -> tuple[Program, list[Diagnostic]]:
+    """The program of the last of ``modules``, which is the main file, and all that is wrong with it.
 
+    With errors it is what is left of the program: good for finding more of them, not for running.
     ``functions`` gives the least and the most (None: any) number of arguments by full name.
     """
     diagnostics = Diagnostics()
@@ -52,10 +53,7 @@ def resolve(
     config = [s.setting for s in main.tree.statements if isinstance(s, syntax.ConfigDirective)]
     where = ExpressionScope(scope=world.modules[main.path], place="in a directive", roots=NO_ROOTS)
     settings = resolve_settings(config, where)
-    found = diagnostics.in_order()
-    if diagnostics.has_errors:
-        return None, found
-    return Program(deployments=deployments, sources=dict(sources), settings=settings), found
+    return Program(deployments=deployments, sources=dict(sources), settings=settings), diagnostics.in_order()
 
 
 def _resolve_module(world: World, module: LoadedModule) -> Scope:

@@ -12,6 +12,10 @@ class Span(Struct, frozen=True):
     start: int
     end: int
 
+    def overlaps(self, other: Span) -> bool:
+        """Whether some character is in both; a span is also in itself when it is empty."""
+        return self.source == other.source and self.start <= other.end and other.start <= self.end
+
     def to(self, other: Span) -> Span:
         """From the start of this one to the end of ``other``, in the same source."""
         return Span(self.source, self.start, other.end)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from itertools import count
+from itertools import count, pairwise
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import structlog
@@ -166,8 +166,7 @@ class Deployment:
 def gaps_ms(history: History, *, at_takeovers: bool = False) -> list[float]:
     """Times between two publications; ``at_takeovers``: only those where another leader went on."""
     ticks = history.schedules[0].ticks
-    pairs = zip(ticks, ticks[1:], strict=False)
-    return [(b.ingest_ns - a.ingest_ns) / 1e6 for a, b in pairs if not at_takeovers or a.epoch != b.epoch]
+    return [(b.ingest_ns - a.ingest_ns) / 1e6 for a, b in pairwise(ticks) if not at_takeovers or a.epoch != b.epoch]
 
 
 def measured(text: str) -> None:

@@ -93,11 +93,12 @@ class Proxy:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        server = asyncio.run_coroutine_threadsafe(self._serve(), self._loop).result(5)
-        self.url = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
+        self._server = asyncio.run_coroutine_threadsafe(self._serve(), self._loop).result(5)
+        self.url = f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/0"
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._do(self._server.close)
         self._do(self._cut)
         asyncio.run_coroutine_threadsafe(self._end_tasks(), self._loop).result(5)
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -109,3 +110,4 @@ class Proxy:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+        await asyncio.sleep(0)  # what was aborted is closed in the next turn

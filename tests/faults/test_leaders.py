@@ -33,8 +33,8 @@ def test_killed_leaders_cost_no_tick_and_no_more_time_than_a_lease(tmp_path: Pat
         history = deployment.judged(deployment.exit_codes())
     takeovers = gaps_ms(history, at_takeovers=True)
     measured(
-        f"{len(takeovers)} takeovers after SIGKILL: gap median {median(takeovers):.0f} ms, most {max(takeovers):.0f} ms; "
-        f"{len(history.schedules[0].ticks)} ticks"
+        f"{len(takeovers)} takeovers after SIGKILL: gap median {median(takeovers):.0f} ms, "
+        f"most {max(takeovers):.0f} ms; {len(history.schedules[0].ticks)} ticks"
     )
     assert len(takeovers) >= SCALE.leader_kills
     assert max(gaps_ms(history)) <= LEASE_MS + SCALE.late_ms
@@ -80,7 +80,10 @@ def test_leader_stopped_past_its_lease_has_nothing_accepted_when_it_goes_on(tmp_
             deployment.await_progress(1)
             deposed[epoch] = deployment.published()
             leader.cont()
-            leader.wait_for_output("leading_lost", 20)
+            deployment.wait_for(
+                lambda old=leader, e=epoch: any(lost["epoch"] == e for lost in old.logged("leading_lost")),
+                "it has noticed",
+            )
             deployment.await_progress(2)
         deployment.leave()
         history = deployment.judged(deployment.exit_codes())

@@ -138,7 +138,7 @@ def processes_in(folder: Path) -> dict[int, str]:
 def assert_nothing_remains(folder: Path, limit_s: float = 5.0) -> None:
     """No server, no guard, no temporary directory of a process that ran in ``folder`` with ``TMPDIR`` in it."""
     deadline = time.monotonic() + limit_s
-    while (processes := processes_in(folder)) or (files := list((folder / "tmp").glob("*"))):
+    while (processes := processes_in(folder)) or (files := list((folder / "tmp").glob("metronome-*"))):
         if time.monotonic() > deadline:
             raise AssertionError(f"remains after {limit_s} s: {processes or files}")
         time.sleep(_POLL_S)

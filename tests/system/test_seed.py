@@ -42,6 +42,7 @@ def seed(folder: Path, *options: str) -> RealProcess:
     return RealProcess([*METRONOME, "run", str(SEED), *options], folder)
 
 
+@pytest.mark.alone
 def test_seed_writes_one_line_and_ends_within_the_interval_and_half_a_second(
     tmp_path: Path, record_property: pytest.Function
 ) -> None:

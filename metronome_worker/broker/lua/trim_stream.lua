@@ -9,6 +9,8 @@
 -- ARGV[4]  keep_ms: how long committed entries stay at the most
 -- RETURNS  how many entries were removed, -1 when another owns the stage
 -- WHY      Never by length alone: what is not committed is not removed, however much that is.
+-- Without a limit of ours at most 10 000 entries go at a time, and a busy stream would outgrow that.
+local LIMIT = 1000000
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return -1
 end
@@ -25,9 +27,11 @@ for i = 1, #info, 2 do
   if info[i] == 'entries-added' then added = info[i + 1] end
 end
 local waiting = math.max(0, added - tonumber(state[2]))
-local removed = redis.call('XTRIM', KEYS[3], 'MAXLEN', '~', string.format('%.0f', waiting + tonumber(ARGV[3])))
+local removed = redis.call('XTRIM', KEYS[3], 'MAXLEN', '~', string.format('%.0f', waiting + tonumber(ARGV[3])),
+  'LIMIT', LIMIT)
 local time = redis.call('TIME')
 local oldest = tonumber(time[1]) * 1000 - tonumber(ARGV[4])
 local committed = tonumber(string.match(state[1], '^%d+'))
-removed = removed + redis.call('XTRIM', KEYS[3], 'MINID', '~', string.format('%.0f', math.max(0, math.min(oldest, committed))))
+removed = removed + redis.call('XTRIM', KEYS[3], 'MINID', '~',
+  string.format('%.0f', math.max(0, math.min(oldest, committed))), 'LIMIT', LIMIT)
 return removed
