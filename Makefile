@@ -1,5 +1,5 @@
 # `make run` and `make test` need Python 3.11 or later and a package index; nothing else has to be installed.
-.PHONY: run test test-compose test-faults simulate check fmt clean benchmark
+.PHONY: run test test-faults-short test-faults test-compose simulate fmt benchmark clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -22,8 +22,8 @@ test: $(VENV)/.installed ## check style and types, run the whole test suite
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -m "not alone" --numprocesses $(JOBS) --dist worksteal
-	$(BIN)/pytest -m alone
+	$(BIN)/pytest -m "not alone" --ignore tests/faults --numprocesses $(JOBS) --dist worksteal
+	$(BIN)/pytest -m alone --ignore tests/faults
 
 # Apart from `make test`: it needs an engine, and takes some minutes.
 test-compose: $(VENV)/.installed ## build the image, run the compose stack on a real Docker engine
@@ -32,7 +32,10 @@ test-compose: $(VENV)/.installed ## build the image, run the compose stack on a 
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pyyaml>=6,<7'
 	METRONOME_COMPOSE=1 $(BIN)/pytest -s tests/compose
 
-# Apart from `make test`, which does a short form of each.
+test-faults-short: $(VENV)/.installed ## a short form of each fault: about a minute
+	$(BIN)/pytest tests/faults
+
+# Each in full.
 test-faults: $(VENV)/.installed ## kill, stop and cut off real processes, in full: most of an hour on two cores
 	METRONOME_FAULTS=full $(BIN)/pytest --capture=no --durations=0 tests/faults
 

@@ -145,14 +145,23 @@ class Workshop:
     """Makes running parts of what is stored in Redis; remembers the plans that it made, as every role asks for them."""
 
     def __init__(self) -> None:
-        self._plans: dict[bytes, FlowPlan] = {}
+        #: By what they are made of: flows of one file share it, and making one plan makes those of all.
+        self._plans: dict[bytes, tuple[dict[str, FlowPlan], list[str]]] = {}
 
     def plan_of(self, bundle: Bundle) -> FlowPlan:
         """The plan of a deployed flow.  Raises ``OperatorError`` when this version of the program cannot make it."""
-        key = msgspec.json.encode(bundle, order="sorted")
+        key = msgspec.json.encode((bundle.main, bundle.sources), order="sorted")
         if key not in self._plans:
-            self._plans[key] = _plan_of(bundle)
-        return self._plans[key]
+            self._plans[key] = _plans_of(bundle)
+        plans, errors = self._plans[key]
+        if bundle.flow not in plans or errors:
+            raise OperatorError(
+                "this version of metronome-worker cannot run the deployed flow",
+                value=bundle.flow,
+                reason="; ".join(errors) or "it is not in its own bundle",
+                advice="run the version that it was deployed with, or deploy it again",
+            )
+        return plans[bundle.flow]
 
     def compile_stage(self, graph: StageGraph, bundle: Bundle) -> StageProgram:
         """The compiled stage; errors at work name line and column in the bundle's sources."""
@@ -167,16 +176,9 @@ class Workshop:
         return registry.make_reader(connector, environment)
 
 
-def _plan_of(bundle: Bundle) -> FlowPlan:
+def _plans_of(bundle: Bundle) -> tuple[dict[str, FlowPlan], list[str]]:
+    """The plans of all flows in the sources of a bundle, and what is wrong with the sources."""
     program, found = resolve_bundle(bundle.sources, bundle.main, signatures())
     plans, more = _plans(program, strict=False) if program is not None else ((), [])
-    plan = next((plan for plan in plans if plan.flow == bundle.flow), None)
     errors = [d.message for d in (*found, *more) if d.severity is Severity.ERROR]
-    if plan is None or errors:
-        raise OperatorError(
-            "this version of metronome-worker cannot run the deployed flow",
-            value=bundle.flow,
-            reason="; ".join(errors) or "it is not in its own bundle",
-            advice="run the version that it was deployed with, or deploy it again",
-        )
-    return plan
+    return {plan.flow: plan for plan in plans}, errors

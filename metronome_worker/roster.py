@@ -64,6 +64,11 @@ class Roster:
             self._codes[flow] = code
 
     @property
+    def following(self) -> frozenset[str]:
+        """The flows that are followed now: nothing about them is for the roster to decide."""
+        return frozenset(self._following)
+
+    @property
     def code(self) -> int | None:
         """What to leave with: the largest code, once all that was followed has ended; None before."""
         if self._following or not self._codes:
@@ -71,12 +76,12 @@ class Roster:
         return max(self._codes.values())
 
 
-async def look(host: Host) -> dict[str, Sighting]:
-    """Every deployed flow as it stands now."""
+async def look(host: Host, following: frozenset[str] = frozenset()) -> dict[str, Sighting]:
+    """Every deployed flow as it stands now, those left out that this process is ``following``."""
     names: list[bytes] = await host.client.hkeys(flow_index(host.namespace))  # type: ignore[misc]
     seconds, micros = await host.client.time()
     now_ms = int(seconds) * 1000 + int(micros) // 1000
-    flows = [name.decode() for name in names]
+    flows = [flow for name in names if (flow := name.decode()) not in following]
     seen = await asyncio.gather(*(_look_at(host, flow, now_ms) for flow in flows))
     return {flow: sighting for flow, sighting in zip(flows, seen, strict=True) if sighting is not None}
 
@@ -102,7 +107,7 @@ async def follow_all(
 
     async with asyncio.TaskGroup() as group:
         while not stopping.is_set():
-            for flow in roster.decide(await host.patience.insist(lambda: look(host))):
+            for flow in roster.decide(await host.patience.insist(lambda: look(host, roster.following))):
                 group.create_task(follow_until_end(flow))
             if roster.code is not None:
                 break

@@ -39,7 +39,10 @@ class FlowKeys(Struct, frozen=True):
         return self._key("flow")
 
     def schedule(self, connector: str) -> str:
-        """Hash: kind, settings, anchor, next due (both ms), published, skipped, and the gap skipped last."""
+        """Hash: kind, settings, anchor, next due (both ms), published, skipped, and the gap skipped last.
+
+        ``paused``: how many of those skipped were skipped as the flow was paused; absent when none was.
+        """
         return self._key("schedule", connector)
 
     def events(self, connector: str) -> str:

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -84,10 +85,14 @@ class Container:
         return bool(self.state["Running"])
 
     @property
-    def has_ended(self) -> bool:
-        """It does not run, and Docker does not mean to start it again."""
+    def restarts(self) -> int:
+        return int(self.inspect()["RestartCount"])
+
+    def has_run_for(self, least_s: float) -> bool:
+        """Without a restart meanwhile; by the clock of the engine's host, taken to be this one."""
         state = self.state
-        return not state["Running"] and not state["Restarting"]
+        started = datetime.fromisoformat(re.sub(r"\.\d+Z$", "+00:00", state["StartedAt"]))
+        return bool(state["Running"]) and (datetime.now(UTC) - started).total_seconds() >= least_s
 
     @property
     def status(self) -> int:
@@ -134,12 +139,15 @@ class Container:
 class Stack:
     """One project: ``with Stack("seed", flows=folder, flow="a.troy") as stack: ...``."""
 
-    def __init__(self, name: str, *, flow: str, flows: Path | None = None, **environment: str) -> None:
+    def __init__(
+        self, name: str, *, flow: str, flows: Path | None = None, files: tuple[str, ...] = ("docker-compose.yml",)
+    ) -> None:
         command = compose_command()
         assert command is not None
         self.project = f"metronome-test-{os.getpid()}-{name}"
-        self._command = (*command, "--project-name", self.project)
-        own = {"METRONOME_IMAGE": IMAGE, "METRONOME_FLOW": flow, "METRONOME_RESTART": "no", **environment}
+        chosen = [f"--file={REPOSITORY / file}" for file in files]
+        self._command = (*command, f"--project-name={self.project}", *chosen)
+        own = {"METRONOME_IMAGE": IMAGE, "METRONOME_FLOW": flow}
         if flows is not None:
             own["METRONOME_FLOWS"] = str(flows)
         self.environment = own
@@ -213,7 +221,7 @@ class Stack:
 
     def metronome(self, *arguments: str) -> str:
         """A command in a container of its own, as the head of docker-compose.yml has it."""
-        return self.compose("run", "--rm", "--no-deps", "-T", "worker", *arguments)
+        return self.compose("run", "--rm", "--no-deps", "-T", "ticker", *arguments)
 
     def containers(self, service: str) -> list[Container]:
         labels = (f"com.docker.compose.project={self.project}", f"com.docker.compose.service={service}")

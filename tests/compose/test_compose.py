@@ -178,22 +178,29 @@ def test_sigterm_hands_over_and_leaves_with_status_0(tmp_path: Path) -> None:
         assert found == list(range(len(found)))
 
 
-def test_restarts_on_failure_bring_back_a_crash_but_no_flow_that_has_ended(tmp_path: Path) -> None:
-    flows = readable(tmp_path, COUNTING)
-    with Stack("restarts", flows=flows, flow="flow.troy", METRONOME_RESTART="on-failure:6") as stack:
+def test_standing_stack_brings_back_what_crashed_but_no_flow_that_has_ended(tmp_path: Path) -> None:
+    files = ("docker-compose.yml", "infra/compose.standing.yml")
+    with Stack("standing", flows=readable(tmp_path, COUNTING), flow="none.troy", files=files) as stack:
         stack.start("--scale", "worker=2")
+        assert "started (run 1" in stack.metronome("deploy", "/flows/flow.troy")
         wait_for_lines(stack, 5, RUN_LIMIT_S)
+        wait_until(lambda: stack.flow()["stages"][0]["worker"] is not None, TAKEOVER_LIMIT_S, "who works")
         owner = stack.container_at(stack.flow()["stages"][0]["worker"])
         owner.crash()
-        wait_until(lambda: owner.inspect()["RestartCount"] == 1 and owner.is_running, 20, "it is back")
+        took_s = wait_until(lambda: owner.restarts == 1 and owner.is_running, TAKEOVER_LIMIT_S, "it is back")
+        say(f"a worker that crashed was back after {took_s:.1f} s")
 
+        before = {one.id: one.restarts for one in stack.members}
         stack.metronome("exit", "--code", "7")
-        took_s = wait_until(lambda: all(one.has_ended for one in stack.members), 120, "the end of all")
-        say(f"no restart any more {took_s:.1f} s after the exit")
-        assert [one.status for one in stack.members] == [7] * 4
-        assert {one.inspect()["RestartCount"] for one in stack.members} == {6}
-        assert stack.redis_cli("HGET", "metronome:{main}:flow", "run").strip() == "1"
-        assert ids(stack) == list(range(int(stack.redis_cli("HGET", "metronome:{main}:schedule:tick", "published"))))
+        wait_until(lambda: all(one.restarts > before[one.id] for one in stack.members), 60, "all have left")
+        took_s = wait_until(lambda: all(one.has_run_for(20) for one in stack.members), 240, "all stand by")
+        say(f"all stand by, for 20 s, {took_s:.1f} s later")
+        flow = stack.flow()
+        assert (flow["status"], flow["code"], flow["run"]) == ("ended", 7, 1)
+        assert ids(stack) == list(range(flow["schedules"][0]["published"]))
+
+        assert "started (run 2" in stack.metronome("deploy", "/flows/flow.troy")
+        wait_until(lambda: stack.flow()["schedules"][0]["published"] > 20, TAKEOVER_LIMIT_S, "ticks of a new run")
 
 
 def kill_and_wait_for_another(

@@ -11,6 +11,7 @@ from msgspec import Struct
 class Scale(Struct, frozen=True, kw_only=True):
     """``late_ms``: how much longer than a lease a takeover may take; more where tests run beside each other."""
 
+    tickers: int
     leader_kills: int
     leader_ends: int
     leader_stops: int
@@ -25,14 +26,15 @@ class Scale(Struct, frozen=True, kw_only=True):
 
 
 SHORT: Final = Scale(
+    tickers=2,
     leader_kills=2,
     leader_ends=2,
     leader_stops=1,
-    worker_faults=3,
-    server_restarts=2,
+    worker_faults=2,
+    server_restarts=1,
     network_faults=2,
-    longest_fault_s=1.5,
-    server_pause_s=2.5,
+    longest_fault_s=1.0,
+    server_pause_s=2.0,
     clock_moves=2,
     flows=20,
     late_ms=2_000,
@@ -40,6 +42,7 @@ SHORT: Final = Scale(
 
 #: The numbers of the project's issue 3.
 FULL: Final = Scale(
+    tickers=3,
     leader_kills=100,
     leader_ends=100,
     leader_stops=30,
@@ -53,4 +56,5 @@ FULL: Final = Scale(
     late_ms=250,
 )
 
-SCALE: Final = FULL if os.environ.get("METRONOME_FAULTS") == "full" else SHORT
+IS_FULL: Final = os.environ.get("METRONOME_FAULTS") == "full"
+SCALE: Final = FULL if IS_FULL else SHORT

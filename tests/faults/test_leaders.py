@@ -20,7 +20,7 @@ INTERVAL_MS: Final = 50
 def test_killed_leaders_cost_no_tick_and_no_more_time_than_a_lease(tmp_path: Path) -> None:
     random = Random(1)
     with Deployment(tmp_path, counting(tmp_path, INTERVAL_MS)) as deployment:
-        deployment.start_all(tickers=3, workers=1)
+        deployment.start_all(tickers=SCALE.tickers, workers=1)
         for _ in range(SCALE.leader_kills):
             leader, epoch = deployment.await_holder("ticker", "ticker")
             time.sleep(random.uniform(0, 3 * INTERVAL_MS / 1000))  # any moment of its work will do
@@ -43,7 +43,7 @@ def test_killed_leaders_cost_no_tick_and_no_more_time_than_a_lease(tmp_path: Pat
 
 def test_leaders_that_are_told_to_end_hand_over_at_once(tmp_path: Path) -> None:
     with Deployment(tmp_path, counting(tmp_path, INTERVAL_MS)) as deployment:
-        deployment.start_all(tickers=3, workers=1)
+        deployment.start_all(tickers=SCALE.tickers, workers=1)
         for _ in range(SCALE.leader_ends):
             if sum(replica.is_running for replica in deployment.replicas) < 3:
                 standby = deployment.start("ticker")
@@ -70,7 +70,7 @@ def test_leaders_that_are_told_to_end_hand_over_at_once(tmp_path: Path) -> None:
 def test_leader_stopped_past_its_lease_has_nothing_accepted_when_it_goes_on(tmp_path: Path) -> None:
     random = Random(2)
     with Deployment(tmp_path, counting(tmp_path, INTERVAL_MS)) as deployment:
-        deployment.start_all(tickers=3, workers=1)
+        deployment.start_all(tickers=SCALE.tickers, workers=1)
         deposed: dict[int, int] = {}
         for _ in range(SCALE.leader_stops):
             leader, epoch = deployment.await_holder("ticker", "ticker")
