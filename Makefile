@@ -29,7 +29,6 @@ test: $(VENV)/.installed ## check style and types, run the whole test suite
 test-compose: $(VENV)/.installed ## build the image, run the compose stack on a real Docker engine
 	@docker info >/dev/null 2>&1 || { echo "error: make test-compose needs the docker command and an engine that it reaches" >&2; exit 1; }
 	@docker compose version >/dev/null 2>&1 || command -v $${METRONOME_COMPOSE_COMMAND:-docker-compose} >/dev/null || { echo "error: make test-compose needs \`docker compose\` or docker-compose" >&2; exit 1; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pyyaml>=6,<7'
 	METRONOME_COMPOSE=1 $(BIN)/pytest -s tests/compose
 
 test-faults-short: $(VENV)/.installed ## a short form of each fault: about a minute

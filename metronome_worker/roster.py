@@ -7,9 +7,11 @@ ago is found.  A process leaves with a flow's code when all flows that it has fo
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
+from redis.exceptions import RedisError
 
 from metronome_worker.broker.campaign import unless
 from metronome_worker.broker.flows import Status
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 
 #: How often a process looks for flows that were deployed.
 LOOK_MS = 500
+
+#: How long a process that was told to stop asks whether the deployment has ended meanwhile.
+LAST_LOOK_S = 1.0
 
 #: How long after a flow's end a process that starts late still counts itself as part of it.
 LATE_START_MS = 30_000
@@ -42,6 +47,7 @@ class Roster:
     def __init__(self) -> None:
         self._following: dict[str, int] = {}
         self._codes: dict[str, int] = {}
+        self._has_left = False
 
     def decide(self, seen: dict[str, Sighting]) -> list[str]:
         """The flows to begin to follow now."""
@@ -60,7 +66,9 @@ class Roster:
     def ended(self, flow: str, code: int | None) -> None:
         """A flow that was followed has ended with ``code`` (None: this process was told to stop)."""
         self._following.pop(flow, None)
-        if code is not None:
+        if code is None:
+            self._has_left = True
+        else:
             self._codes[flow] = code
 
     @property
@@ -71,7 +79,7 @@ class Roster:
     @property
     def code(self) -> int | None:
         """What to leave with: the largest code, once all that was followed has ended; None before."""
-        if self._following or not self._codes:
+        if self._following or self._has_left or not self._codes:
             return None
         return max(self._codes.values())
 
@@ -100,16 +108,33 @@ async def follow_all(
     host: Host, stopping: asyncio.Event, follow_one: Callable[[str], Awaitable[int | None]]
 ) -> int | None:
     """Follow every deployed flow; returns the code to leave with, or None once ``stopping`` is obeyed."""
-    roster = Roster()
+    roster, news = Roster(), asyncio.Event()
 
     async def follow_until_end(flow: str) -> None:
         roster.ended(flow, await follow_one(flow))
+        news.set()
 
     async with asyncio.TaskGroup() as group:
         while not stopping.is_set():
-            for flow in roster.decide(await host.patience.insist(lambda: look(host, roster.following))):
+            seen = await unless(stopping, host.patience.insist(lambda: look(host, roster.following)))
+            for flow in roster.decide(seen or {}):
                 group.create_task(follow_until_end(flow))
             if roster.code is not None:
                 break
-            await unless(stopping, host.clock.sleep(LOOK_MS / 1000))
-    return roster.code
+            news.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_MS / 1000):
+                    await unless(stopping, news.wait())
+    return roster.code if roster.code is not None else await _code_after_all(host)
+
+
+async def _code_after_all(host: Host) -> int | None:
+    """The code of a deployment that has just ended, for a process that was told to stop before it saw that.
+
+    Whoever stops what has ended must hear one code from all.  None when a flow runs on, or Redis cannot be asked.
+    """
+    with suppress(TimeoutError, RedisError):
+        async with asyncio.timeout(LAST_LOOK_S):
+            last = Roster()
+            return None if last.decide(await look(host)) else last.code
+    return None

@@ -54,9 +54,7 @@ async def run_role(
                     being_there.cancel()
             except BaseExceptionGroup as failures:
                 raise first_of(failures) from None
-    if signals.status is not None:
-        return signals.status
-    return code or 0
+    return code if code is not None else signals.status or 0
 
 
 async def _deploy(host: Host, flow: CheckedFlow) -> None:

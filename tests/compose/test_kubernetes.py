@@ -1,4 +1,4 @@
-"""The manifests say what they must; there is no cluster here.  Needs PyYAML, no engine."""
+"""The manifests say what they must; there is no cluster here.  Needs no engine."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import tomllib
 from typing import Any, Final
 
 import pytest
+import yaml
 
 from tests.compose.stack import REPOSITORY
-
-yaml = pytest.importorskip("yaml", reason="needs PyYAML: make test-compose installs it")
 
 FOLDER: Final = REPOSITORY / "infra" / "kubernetes"
 KUSTOMIZATION: Final[dict[str, Any]] = yaml.safe_load((FOLDER / "kustomization.yaml").read_text("utf-8"))

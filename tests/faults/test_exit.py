@@ -18,13 +18,17 @@ STAGES: Final = 5
 CODE: Final = 42
 
 
+def has_spread(deployment: Deployment) -> bool:
+    held = [member["holds"] for member in deployment.members().values() if member["role"] == "worker"]
+    return len(held) == STAGES and all(len(stages) == 1 for stages in held)
+
+
 def test_all_leave_with_one_code_although_workers_are_stopped_come_late_and_die(tmp_path: Path) -> None:
     with Deployment(tmp_path, counting(tmp_path, 10, STAGES)) as deployment:
         deployment.start_all(tickers=2, workers=5)
-        stopped, _ = deployment.await_holder(names(STAGES)[0], "worker")
-        killed = next(
-            owner for name in names(STAGES)[1:] if (owner := deployment.await_holder(name, "worker")[0]) is not stopped
-        )
+        deployment.wait_for(lambda: has_spread(deployment), "every worker has a stage")
+        stopped, killed = (deployment.await_holder(name, "worker")[0] for name in names(STAGES)[:2])
+        assert stopped is not killed
         deployment.await_progress(20)
         stopped.stop()
         began = time.monotonic()

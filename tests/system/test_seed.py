@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+import pytest
 from redis import Redis
 
 from tests.harness.processes import METRONOME, RealProcess, assert_nothing_remains
@@ -13,7 +14,6 @@ from tests.system.flows import SEED
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pytest
 
 INTERVAL_S = 1.0
 ALLOWED_S = INTERVAL_S + 0.5
