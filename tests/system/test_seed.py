@@ -9,6 +9,7 @@ import pytest
 from redis import Redis
 
 from tests.harness.processes import METRONOME, RealProcess, assert_nothing_remains
+from tests.harness.servers import flush
 from tests.system.flows import SEED
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ def test_strict_makes_the_corrections_errors_and_runs_nothing(tmp_path: Path) ->
 
 
 def test_seed_on_a_redis_that_is_named_is_a_new_run_each_time(tmp_path: Path, valkey_url: str) -> None:
+    flush(valkey_url)
     for run in (1, 2):
         with seed(tmp_path, "--redis", valkey_url) as process:
             assert process.wait(10) == 0, process.stderr
