@@ -47,7 +47,7 @@ async def run_role(
         with signals.heeded():
             try:
                 for flow in flows:
-                    await _deploy(host, flow)
+                    await unless(signals.stopping, _deploy(host, flow))
                 async with asyncio.TaskGroup() as group:
                     being_there = group.create_task(presence.run())
                     code = await follow_all(host, signals.stopping, follow_one)
