@@ -148,7 +148,15 @@ class Leases:
             raise first_of(failures) from None
 
     async def _release_quietly(self, lease: Lease) -> None:
-        """Best effort: a lease that is not released lapses by itself."""
+        """Best effort: a lease that is not released lapses by itself.  A cancellation waits until it is released."""
+        releasing = asyncio.ensure_future(self._try_to_release(lease))
+        try:
+            await asyncio.shield(releasing)
+        except asyncio.CancelledError:
+            await asyncio.wait({releasing})
+            raise
+
+    async def _try_to_release(self, lease: Lease) -> None:
         try:
             async with asyncio.timeout(self.ttl_ms / 1000):
                 await self.release(lease)

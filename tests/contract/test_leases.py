@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from random import Random
 from typing import TYPE_CHECKING
 
-from metronome_worker.broker.leases import Held, Lease
+from metronome_worker.broker.leases import Held, Lease, Leases
+from metronome_worker.clock import SystemClock
 from tests.contract.flowkit import Flow
 
 if TYPE_CHECKING:
@@ -79,3 +81,33 @@ async def test_a_release_is_announced(client: Redis, namespace: str) -> None:
         assert message["data"] == b"ticker"
     finally:
         await pubsub.aclose()
+
+
+class SlowLeases(Leases):
+    """A release takes its time here, long enough to be cancelled in the middle of it."""
+
+    def __init__(self, flow: Flow) -> None:
+        super().__init__(flow.client, flow.keys, SystemClock(), Random(1), 60_000)
+        self.is_releasing = asyncio.Event()
+
+    async def release(self, lease: Lease) -> bool:
+        self.is_releasing.set()
+        await asyncio.sleep(0.02)
+        return await super().release(lease)
+
+
+async def test_a_release_is_finished_even_when_it_is_cancelled(client: Redis, namespace: str) -> None:
+    flow = Flow(client, namespace)
+    leases = SlowLeases(flow)
+    lease = await leases.acquire("ticker", "one")
+    assert isinstance(lease, Lease)
+
+    async def work() -> None:
+        pass
+
+    working = asyncio.create_task(leases.work_under(lease, work()))
+    await leases.is_releasing.wait()
+    working.cancel()
+    await asyncio.wait({working})
+    assert working.cancelled()
+    assert not await client.exists(flow.keys.lease("ticker"))

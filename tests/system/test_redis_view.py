@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 from redis import Redis
 
+from metronome_worker.broker.embedded import EmbeddedServer
 from tests.harness.processes import wait_until
 from tests.system.flows import IDS, has_lines, run, ticking
 
@@ -31,17 +32,22 @@ class View:
 
 
 @pytest.fixture(scope="module")
-def view(tmp_path_factory: pytest.TempPathFactory, valkey_url: str) -> Iterator[View]:
-    """One run for all tests that only look."""
+def view(tmp_path_factory: pytest.TempPathFactory) -> Iterator[View]:
+    """One run for all tests that only look, on a server of its own: others empty theirs between these tests."""
     folder, namespace = tmp_path_factory.mktemp("view"), "view"
-    with (
-        Redis.from_url(valkey_url, decode_responses=True) as client,
-        run(folder, FLOW, "--redis", valkey_url, METRONOME_NAMESPACE=namespace) as process,
-    ):
-        wait_until(lambda: has_lines(folder / IDS, 5) or not process.is_running, 10, "five lines")
-        yield View(client, namespace, folder)
-        process.terminate()
-        assert process.wait(10) == 0, process.stderr
+    server = EmbeddedServer()
+    server.start()
+    try:
+        with (
+            Redis.from_url(server.url, decode_responses=True) as client,
+            run(folder, FLOW, "--redis", server.url, METRONOME_NAMESPACE=namespace) as process,
+        ):
+            wait_until(lambda: has_lines(folder / IDS, 5) or not process.is_running, 10, "five lines")
+            yield View(client, namespace, folder)
+            process.terminate()
+            assert process.wait(10) == 0, process.stderr
+    finally:
+        server.stop()
 
 
 def test_keys_of_a_running_flow_are_those_of_the_design(view: View) -> None:
