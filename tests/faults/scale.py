@@ -40,7 +40,7 @@ SHORT: Final = Scale(
     late_ms=2_000,
 )
 
-#: The numbers of the project's issue 3.
+#: What `make test-faults` runs.
 FULL: Final = Scale(
     tickers=3,
     leader_kills=100,
