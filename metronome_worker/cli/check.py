@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from metronome_worker.assembly import check_file
+from metronome_worker.cli.options import strict_option
 from metronome_worker.cli.report import show_diagnostics, show_summary
 from metronome_worker.settings import read_environment
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("flows", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FLOW...")
-@click.option("--strict", is_flag=True, help="Treat corrections of the flow as errors.")
+@strict_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON record a line on stdout.")
 def check(flows: tuple[Path, ...], *, strict: bool, as_json: bool) -> int:
     """Check flow files: every error and warning, with its place and what to do about it.

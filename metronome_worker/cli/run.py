@@ -10,15 +10,16 @@ from pathlib import Path
 import click
 
 from metronome_worker.broker.embedded import EmbeddedServer
-from metronome_worker.settings import LOG_LEVELS, read_environment
+from metronome_worker.cli.options import log_level_option, strict_option
+from metronome_worker.settings import read_environment
 
 
 @click.command()
 @click.argument("flows", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FLOW...")
 @click.option("--redis", "redis_url", metavar="URL", help="A Redis to use (else METRONOME_REDIS_URL, else an own one).")
 @click.option("--data", type=click.Path(path_type=Path), metavar="DIR", help="Keep the own server's data here.")
-@click.option("--strict", is_flag=True, help="Treat corrections of the flow as errors.")
-@click.option("--log-level", type=click.Choice(LOG_LEVELS), default="info", show_default=True)
+@strict_option
+@log_level_option
 def run(flows: tuple[Path, ...], *, redis_url: str | None, data: Path | None, strict: bool, log_level: str) -> int:
     """Run flow files until each has left by its `exit` connector.
 
