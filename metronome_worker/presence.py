@@ -52,7 +52,8 @@ class Presence:
             self._log.info("handing_over", flow=flow, lease=piece, members=self._share.members)
 
     async def _announce(self, flow: str) -> dict[str, Member]:
-        holds = tuple(piece for held_flow, piece in self._share.held if held_flow == flow)
+        pieces = (*self._share.held, *self._share.joined)
+        holds = tuple(piece for held_flow, piece in pieces if held_flow == flow)
         member = Member(role=self._role, host=socket.gethostname(), pid=os.getpid(), since=self._since, holds=holds)
         return await announce(self._host.client, FlowKeys(flow, self._host.namespace), self._name, member)
 

@@ -25,6 +25,7 @@ class Share:
         self.members = 1
         self._totals: dict[str, int] = {}
         self._held: dict[Piece, asyncio.Event] = {}
+        self._joined: list[Piece] = []
 
     @property
     def limit(self) -> int:
@@ -46,11 +47,26 @@ class Share:
         """What this process holds, in the order in which it was taken."""
         return tuple(self._held)
 
+    @property
+    def joined(self) -> tuple[Piece, ...]:
+        """What this process works on together with others: it is nobody's, and counts for nobody."""
+        return tuple(self._joined)
+
     def set_total(self, flow: str, pieces: int) -> None:
-        """There are so many pieces of work in a flow; 0 when it has ended."""
+        """There are so many pieces of work in a flow that this process follows."""
         self._totals[flow] = pieces
-        if not pieces:
-            del self._totals[flow]  # so that what has ended leaves nothing behind
+
+    def forget(self, flow: str) -> None:
+        """The flow is no longer followed."""
+        self._totals.pop(flow, None)
+
+    def join(self, piece: Piece) -> None:
+        """Begin to work on a piece together with others."""
+        self._joined.append(piece)
+
+    def part(self, piece: Piece) -> None:
+        """End it."""
+        self._joined.remove(piece)
 
     def take(self, piece: Piece) -> asyncio.Event:
         """Count a piece as held; the event is set when it should be handed over."""

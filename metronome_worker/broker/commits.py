@@ -26,22 +26,52 @@ _POSITION, _READ, _NODE = "events:", "read:", "/"
 class StageState(Struct, frozen=True, kw_only=True):
     """What is committed of a stage.
 
-    ``commits``: how many commits were made in this run.  ``positions``: source to the ID of the last entry that is
-    done.  ``read``: source to how many entries of its stream were ever done.  ``nodes``: node name to its state.
+    ``commits``: how many commits were made in this run.  ``positions``: input to the ID up to which all is done.
+    ``read``: input to how many entries of its stream were ever done.  ``nodes``: node name to its state.
+    ``attempt``: the first entry of a batch that was begun and not finished, ``<input> <ID>``, empty when there is none;
+    ``deaths``: how often in a row.
     """
 
     commits: int = 0
     positions: dict[str, str] = {}
     read: dict[str, int] = {}
     nodes: dict[str, Any] = {}
+    attempt: str = ""
+    deaths: int = 0
 
 
 class Command(Struct, frozen=True):
-    """One Redis command that a commit applies: ``name key args…``; the key must be one of the flow's keys."""
+    """One Redis command that a commit applies: ``name key args…``; the key must be one of the flow's keys.
+
+    ``cause``: the ID of the entry that it is an effect of; a shared stage applies it where that entry counts.
+    """
 
     name: str
     key: str
     args: tuple[Argument, ...]
+    cause: str = ""
+
+
+class Commands:
+    """Commands on their way into a script: the keys that they name, each once, behind the script's own ``names``."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = list(names)
+        self._index: dict[str, int] = {}
+        self._types: list[str] = []
+
+    def encode(self, command: Command) -> list[Argument]:
+        """The command as the scripts take it: name, index in KEYS, how many arguments, arguments."""
+        if command.key not in self._index:
+            self.names.append(command.key)
+            self._index[command.key] = len(self.names)
+            self._types.append(_TYPES[command.name.split(" ")[0]])
+        return [command.name, self._index[command.key], len(command.args), *command.args]
+
+    @property
+    def types(self) -> str:
+        """What each key must hold, in order."""
+        return " ".join(self._types)
 
 
 class SourceBatch(Struct, frozen=True, kw_only=True):
@@ -52,7 +82,7 @@ class SourceBatch(Struct, frozen=True, kw_only=True):
 
 
 class Outcome(Enum):
-    """What ``commit_batch.lua`` and ``publish_events.lua`` answer."""
+    """What ``commit_batch.lua``, ``commit_claims.lua`` and ``publish_events.lua`` answer."""
 
     COMMITTED = "committed"
     FENCED = "fenced"
@@ -62,10 +92,11 @@ class Outcome(Enum):
     MOVED = "moved"
     FULL = "full"
     DAMAGED = "damaged"
+    GONE = "gone"
 
 
 #: What the keys hold that commands write to; a commit is refused whole when a key holds something else.
-_TYPES = {"XADD": "stream", "XGROUP": "stream", "HSET": "hash", "HDEL": "hash"}
+_TYPES = {"XADD": "stream", "XGROUP": "stream", "XACK": "stream", "HSET": "hash", "HDEL": "hash"}
 
 
 async def load_state(client: Redis, key: str) -> StageState:
@@ -96,7 +127,14 @@ def _parse_state(fields: Mapping[str, bytes]) -> StageState:
             read[name.removeprefix(_READ)] = int(value)
         elif name.startswith(_NODE) or name == "cursor":
             nodes[name] = msgspec.json.decode(value)
-    return StageState(commits=int(fields.get("commits", 0)), positions=positions, read=read, nodes=nodes)
+    return StageState(
+        commits=int(fields.get("commits", 0)),
+        positions=positions,
+        read=read,
+        nodes=nodes,
+        attempt=fields.get("attempt", b"").decode(),
+        deaths=int(fields.get("deaths", 0)),
+    )
 
 
 def state_fields(positions: Mapping[str, str], read: Mapping[str, int], nodes: Mapping[str, Any]) -> list[str | bytes]:
@@ -126,22 +164,15 @@ async def commit_batch(
     Raises ``FencedError`` when the stage is another's now, ``SupersededError`` when the run or revision is over,
     ``OperatorError`` when a key holds what it should not.
     """
-    names = [keys.lease(lease.name), keys.flow, keys.state(lease.name)]
-    index: dict[str, int] = {}
-    types: list[str] = []
-    args: list[Argument] = []
-    for command in commands:
-        if command.key not in index:
-            names.append(command.key)
-            index[command.key] = len(names)
-            types.append(_TYPES[command.name.split(" ")[0]])
-        args += [command.name, index[command.key], len(command.args), *command.args]
-    head: list[Argument] = [lease.value, token, commits, " ".join(types), len(fields) // 2]
-    reply = await run_script(client, "commit_batch", names, [*head, *fields, *args])
-    return _settled(reply, names[2])
+    encoder = Commands([keys.lease(lease.name), keys.flow, keys.state(lease.name)])
+    args = [arg for command in commands for arg in encoder.encode(command)]
+    head: list[Argument] = [lease.value, token, commits, encoder.types, len(fields) // 2]
+    reply = await run_script(client, "commit_batch", encoder.names, [*head, *fields, *args])
+    return settled(reply, keys.state(lease.name))
 
 
-def _settled(reply: list[bytes], state_key: str) -> int:
+def settled(reply: list[bytes], state_key: str) -> int:
+    """The number that an accepted commit answers.  Raises as ``commit_batch`` does."""
     match Outcome(reply[0].decode()):
         case Outcome.COMMITTED:
             return int(reply[1])
@@ -186,7 +217,7 @@ async def publish_events(
     outcome = Outcome(reply[0].decode())
     if outcome in (Outcome.FULL, Outcome.PAUSED, Outcome.LEAVING):
         return Published(outcome, commits)
-    return Published(outcome, _settled(reply, names[2]))
+    return Published(outcome, settled(reply, names[2]))
 
 
 async def trim_stream(client: Redis, keys: FlowKeys, lease: Lease, source: str, keep: int, keep_ms: int) -> int:
@@ -194,3 +225,8 @@ async def trim_stream(client: Redis, keys: FlowKeys, lease: Lease, source: str, 
     names = [keys.lease(lease.name), keys.state(lease.name), keys.events(source)]
     removed: int = await run_script(client, "trim_stream", names, [lease.value, source, keep, keep_ms])
     return removed
+
+
+async def pardon_attempt(client: Redis, state_key: str, attempt: str) -> None:
+    """Take back that an attempt at a batch counts as a death (``pardon_attempt.lua``)."""
+    await run_script(client, "pardon_attempt", [state_key], [attempt])

@@ -38,7 +38,7 @@ class ExitRequest(Struct, frozen=True, kw_only=True):
 
 
 class ExitState(Struct, frozen=True, kw_only=True):
-    """How far a run has come in leaving.  The first request counts; ``barrier`` maps source to last ID."""
+    """How far a run has come in leaving.  The first request counts; ``barrier`` maps input to last ID."""
 
     request: ExitRequest | None = None
     barrier: dict[str, str] | None = None
@@ -128,14 +128,14 @@ class ExitWatch:
 
 
 async def write_barrier(
-    client: Redis, keys: FlowKeys, lease: Lease, token: str, code: int, sources: Sequence[str]
+    client: Redis, keys: FlowKeys, lease: Lease, token: str, code: int, inputs: Sequence[str]
 ) -> None:
-    """Stop all sources and record where their streams end (``write_barrier.lua``).
+    """Stop all sources and record where the stages' inputs end (``write_barrier.lua``).
 
     Raises ``FencedError`` when another leads, ``SupersededError`` when the run is over.
     """
-    names = [keys.lease(lease.name), keys.flow, keys.exit, *(keys.events(source) for source in sources)]
-    reply = await run_script(client, "write_barrier", names, [lease.value, token, code, *sources])
+    names = [keys.lease(lease.name), keys.flow, keys.exit, *(keys.events(name) for name in inputs)]
+    reply = await run_script(client, "write_barrier", names, [lease.value, token, code, *inputs])
     _accepted(reply, "barrier")
 
 

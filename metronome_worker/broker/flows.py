@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Struct
 
-from metronome_worker.broker.keys import FlowKeys, flow_index
+from metronome_worker.broker.keys import GROUP, FlowKeys, flow_index
 from metronome_worker.broker.scripts import run_script
 
 if TYPE_CHECKING:
@@ -35,15 +35,16 @@ class ScheduleLayout(Struct, frozen=True, kw_only=True):
 
 
 class Layout(Struct, frozen=True, kw_only=True):
-    """The keys that a run of a flow needs: schedules, stages with their sources, sources that read from outside.
+    """The keys that a run of a flow needs: schedules, stages with their inputs, sources that read from outside.
 
-    ``nodes``: stage to the nodes that may keep a state.
+    ``nodes``: stage to the nodes that may keep a state.  ``shared``: the stages that all workers compete for.
     """
 
     schedules: tuple[ScheduleLayout, ...]
     stages: dict[str, tuple[str, ...]]
     readers: tuple[str, ...]
     nodes: dict[str, tuple[str, ...]] = {}
+    shared: tuple[str, ...] = ()
 
 
 class Deployed(Struct, frozen=True):
@@ -101,7 +102,7 @@ async def deploy_flow(
         places = Places(keys)
         plan = msgspec.json.encode(deployment_plan(places, old, layout))
         args: list[Argument] = [digest, msgspec.json.encode(bundle), msgspec.json.encode(layout), plan]
-        args += [before[0] or 0, grace_ms, int(force), keys.news]
+        args += [before[0] or 0, grace_ms, int(force), keys.news, GROUP]
         outcome, run, revision = await run_script(client, "deploy_flow", places.names, args)
         if outcome != b"moved":
             break
@@ -126,6 +127,7 @@ class Places:
 def deployment_plan(places: Places, old: Layout | None, new: Layout) -> dict[str, object]:
     """What ``deploy_flow.lua`` must set up, take along and remove so that ``new`` takes the place of ``old``.  Pure."""
     keys = places.keys
+    was_shared = {name for stage in old.shared for name in old.stages[stage]} if old is not None else set()
     return {
         "schedules": [
             {
@@ -139,9 +141,13 @@ def deployment_plan(places: Places, old: Layout | None, new: Layout) -> dict[str
         "stages": [
             {
                 "key": places.of(keys.state(stage)),
-                "sources": [{"name": source, "events": places.of(keys.events(source))} for source in sources],
+                "is_shared": stage in new.shared,
+                "inputs": [
+                    {"name": name, "events": places.of(keys.events(name)), "was_shared": name in was_shared}
+                    for name in inputs
+                ],
             }
-            for stage, sources in new.stages.items()
+            for stage, inputs in new.stages.items()
         ],
         "readers": [places.of(keys.source_state(reader)) for reader in new.readers],
         "moves": [
@@ -155,7 +161,7 @@ def deployment_plan(places: Places, old: Layout | None, new: Layout) -> dict[str
 def moves(old: Layout, new: Layout) -> list[tuple[str, str, str]]:
     """What must be taken along from one stage's state to another's: old stage, new stage, field.
 
-    A source takes its position along, and a node its state, wherever it belongs now.
+    An input takes its position along, and a node its state, wherever it belongs now.
     """
     home = {field: stage for stage in old.stages for field in _fields(old, stage)}
     return [
@@ -167,7 +173,7 @@ def moves(old: Layout, new: Layout) -> list[tuple[str, str, str]]:
 
 
 def _fields(layout: Layout, stage: str) -> list[str]:
-    positions = [f"{kind}:{source}" for source in layout.stages[stage] for kind in ("events", "read")]
+    positions = [f"{kind}:{name}" for name in layout.stages[stage] for kind in ("events", "read")]
     return [*positions, *layout.nodes.get(stage, ())]
 
 

@@ -15,6 +15,9 @@ def flow_index(namespace: str = DEFAULT_NAMESPACE) -> str:
     return f"{namespace}:flows"
 
 
+#: The consumer group by which the workers read an event stream: one, as each stream is read by one stage.
+GROUP = "workers"
+
 #: The lease of whoever publishes a flow's ticks.
 TICKER = "ticker"
 
@@ -45,9 +48,9 @@ class FlowKeys(Struct, frozen=True):
         """
         return self._key("schedule", connector)
 
-    def events(self, connector: str) -> str:
-        """Stream: what a source emitted."""
-        return self._key("events", connector)
+    def events(self, stage_input: str) -> str:
+        """Stream: what a source emitted; ``replay:<connector>``: what was put back of its dead letters."""
+        return self._key("events", stage_input)
 
     def lease(self, name: str) -> str:
         """String with TTL: ``<epoch> <holder>``; ``name`` is ``ticker``, a stage, or a source."""

@@ -20,7 +20,9 @@ MEMBER_TTL_MS = 3_500
 
 
 class Member(Struct, frozen=True, kw_only=True):
-    """A process: ``role`` is ticker, worker or run; ``holds`` names the leases of the flow that it holds."""
+    """A process: ``role`` is ticker, worker or run; ``holds``: the leases of the flow that it has, and the shared
+    stages that it works on.
+    """
 
     role: str
     host: str

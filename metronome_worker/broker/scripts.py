@@ -32,9 +32,16 @@ NAMES = (
     "publish_ticks",
     "publish_events",
     "commit_batch",
+    "commit_claims",
+    "claim_idle",
+    "drain_claims",
+    "leave_group",
+    "pardon_attempt",
+    "replay_letters",
     "write_barrier",
     "write_end",
     "trim_stream",
+    "trim_claims",
 )
 
 Argument = str | bytes | int

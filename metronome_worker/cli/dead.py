@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
+from metronome_worker.broker.letters import Destination, Letter, destination_of, letter_of, put_back
 from metronome_worker.cli.options import json_option, redis_option
 from metronome_worker.cli.short import deployed, with_host
-from metronome_worker.errors import UsageError
+from metronome_worker.errors import SupersededError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from metronome_worker.broker.keys import FlowKeys
     from metronome_worker.host import Host
+
+#: How many letters are read, and put back in one step, at a time.
+_PAGE = 500
+
+_ID = re.compile(r"\d{1,20}-\d{1,20}")
 
 
 @click.group()
 def dead() -> None:
-    """Look at dead letters."""
+    """Look at dead letters, and put them back."""
 
 
 @dead.command(name="list")
@@ -31,17 +41,17 @@ def list_(flow: str, *, last: int, redis_url: str | None, as_json: bool) -> int:
 
     async def do(host: Host) -> int:
         keys, _ = await deployed(host, flow)
-        found = [_letter(*entry) for entry in await host.client.xrevrange(keys.dead, count=last)]
+        found = [letter_of(*entry) for entry in await host.client.xrevrange(keys.dead, count=last)]
         total = await host.client.xlen(keys.dead)
         if as_json:
-            click.echo(msgspec.json.encode(found).decode())
+            click.echo(msgspec.json.encode([letter.shown() for letter in found]).decode())
             return 0
         from rich.console import Console
         from rich.table import Table
 
         table = Table("id", "node", "entry", "error")
         for letter in found:
-            table.add_row(letter["id"], letter.get("node", ""), letter.get("entry", ""), letter.get("error", ""))
+            table.add_row(letter.letter_id, *(letter.fields.get(name, "") for name in ("node", "entry", "error")))
         Console(file=sys.stdout).print(table if found else f"{flow} has no dead letters")
         if total > len(found):
             click.echo(f"{total - len(found)} older ones: --last {total}")
@@ -59,29 +69,89 @@ def show(flow: str, letter_id: str, *, redis_url: str | None) -> int:
 
     async def do(host: Host) -> int:
         keys, _ = await deployed(host, flow)
-        found = await host.client.xrange(keys.dead, letter_id, letter_id) if _is_id(letter_id) else []
-        if not found:
-            raise UsageError(f"{flow} has no dead letter {letter_id}\n  metronome dead list {flow} shows those it has")
-        click.echo(msgspec.json.format(msgspec.json.encode(_letter(*found[0]))).decode())
+        [letter] = await _named(host, keys, [letter_id])
+        click.echo(msgspec.json.format(msgspec.json.encode(letter.shown())).decode())
         return 0
 
     return with_host(redis_url, do)
 
 
-def _is_id(text: str) -> bool:
-    return all(part.isdecimal() for part in text.split("-", 1))
+@dead.command()
+@click.argument("flow")
+@click.argument("letter_ids", metavar="[ID]...", nargs=-1)
+@click.option("--all", "is_all", is_flag=True, help="Every dead letter that there is now.")
+@redis_option
+@json_option
+def replay(flow: str, letter_ids: tuple[str, ...], *, is_all: bool, redis_url: str | None, as_json: bool) -> int:
+    """Put dead letters back, to be worked on again by the flow as it is now; each once.
+
+    An event that failed in a pipeline goes through the flow from its source on; one that a sink could not put out
+    goes to that sink alone.  What was put back is a dead letter no more.  Leaves with 1 when one could not be.
+    """
+    if is_all == bool(letter_ids):
+        raise click.UsageError("name the dead letters, or say --all")
+
+    async def do(host: Host) -> int:
+        keys, _ = await deployed(host, flow)
+        pages = _pages(host, keys) if is_all else _one_page(await _named(host, keys, letter_ids))
+        done: list[str] = []
+        refused: dict[str, str] = {}
+        async for page in pages:
+            more, why = await _put_back(host, flow, page)
+            done += more
+            refused |= why
+        if as_json:
+            click.echo(msgspec.json.encode({"replayed": done, "refused": refused}).decode())
+        else:
+            click.echo(f"{flow}: {len(done)} of {len(done) + len(refused)} dead letters put back")
+            for letter_id, reason in refused.items():
+                click.echo(f"  {letter_id} stays: {reason}")
+        return 1 if refused else 0
+
+    return with_host(redis_url, do)
 
 
-def _letter(entry_id: bytes, fields: dict[bytes, bytes]) -> dict[str, Any]:
-    letter: dict[str, Any] = {"id": entry_id.decode()}
-    for name, value in fields.items():
-        text = value.decode(errors="backslashreplace")
-        letter[name.decode(errors="backslashreplace")] = _value(text) if name == b"event" else text
-    return letter
+async def _put_back(host: Host, flow: str, letters: Sequence[Letter]) -> tuple[list[str], dict[str, str]]:
+    """Which letters were put back, and why the others were not."""
+    while True:
+        keys, record = await deployed(host, flow)
+        plan = host.workshop.plan_of(record.bundle)
+        going: list[tuple[str, Destination]] = []
+        refused: dict[str, str] = {}
+        for letter in letters:
+            match destination_of(plan, letter):
+                case str(reason):
+                    refused[letter.letter_id] = reason
+                case destination:
+                    going.append((letter.letter_id, destination))
+        try:
+            done = await put_back(host.client, keys, record.token, going)
+        except SupersededError:
+            continue  # deployed anew this very moment: where the events belong may be elsewhere now
+        gone = {letter_id: "somebody else has just put it back" for letter_id, _ in going if letter_id not in done}
+        return [letter_id for letter_id, _ in going if letter_id in done], refused | gone
 
 
-def _value(text: str) -> Any:
-    try:
-        return msgspec.json.decode(text)
-    except msgspec.DecodeError:
-        return text
+async def _named(host: Host, keys: FlowKeys, letter_ids: Sequence[str]) -> list[Letter]:
+    """The letters of these IDs, each once.  Raises ``UsageError`` when one is not there."""
+    found = []
+    for letter_id in dict.fromkeys(letter_ids):
+        entries = await host.client.xrange(keys.dead, letter_id, letter_id) if _ID.fullmatch(letter_id) else []
+        if not entries:
+            advice = f"metronome dead list {keys.flow_name} shows those it has"
+            raise UsageError(f"{keys.flow_name} has no dead letter {letter_id}\n  {advice}")
+        found += [letter_of(*entry) for entry in entries]
+    return found
+
+
+async def _one_page(letters: list[Letter]) -> AsyncIterator[list[Letter]]:
+    yield letters
+
+
+async def _pages(host: Host, keys: FlowKeys) -> AsyncIterator[list[Letter]]:
+    """All that are there now, the oldest first; what fails anew meanwhile is not among them."""
+    newest = await host.client.xrevrange(keys.dead, count=1)
+    start = "-"
+    while newest and (entries := await host.client.xrange(keys.dead, start, newest[0][0].decode(), count=_PAGE)):
+        yield [letter_of(*entry) for entry in entries]
+        start = f"({entries[-1][0].decode()}"

@@ -68,7 +68,10 @@ def _tree(plan: FlowPlan) -> Tree:
 
     root = Tree(f"flow {plan.flow}")
     for name, stage in plan_as_dict(plan)["stages"].items():
-        branch = root.add(f"stage {name}: one worker at a time, in order")
+        how = "every worker takes some of its events" if stage["shared"] else "one worker at a time, in order"
+        branch = root.add(f"stage {name}: {how}")
+        if stage["shared"]:
+            branch.add("because nothing in it keeps a state or an order")
         for reason in stage["reasons"]:
             branch.add(f"because it {reason}")
         for node, ports in stage["nodes"].items():

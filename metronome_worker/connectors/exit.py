@@ -96,7 +96,8 @@ class ExitWriter(SinkWriter):
             )
         graceful = "true" if request.is_graceful else "false"
         request_fields = ("exit", request.status, "delay", request.delay_ms, "graceful", graceful)
-        return Command("XADD", self._exit_key, ("*", *request_fields, "by", self._node, "cause", entry_id))
+        fields = ("*", *request_fields, "by", self._node, "cause", entry_id)
+        return Command("XADD", self._exit_key, fields, cause=entry_id)
 
 
 def read_request(value: Value, config: ExitConfig) -> ExitRequest:

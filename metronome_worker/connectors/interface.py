@@ -29,6 +29,7 @@ class Undeliverable(Struct, frozen=True, kw_only=True):
 
     entry_id: str
     value: Any
+    meta: dict[str, Any]
     error: str
 
 

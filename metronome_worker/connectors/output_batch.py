@@ -28,9 +28,9 @@ def encode_outputs(encoder: OutputEncoder, outputs: Sequence[Output]) -> tuple[b
 def _encode_each(encoder: OutputEncoder, outputs: Sequence[Output]) -> tuple[bytes, tuple[Undeliverable, ...]]:
     parts: list[bytes] = []
     dead: list[Undeliverable] = []
-    for value, _, entry_id in outputs:
+    for value, meta, entry_id in outputs:
         try:
             parts.append(encoder.encode_batch([value]))
         except CodecError as error:
-            dead.append(Undeliverable(entry_id=entry_id, value=repr(value), error=str(error)))
+            dead.append(Undeliverable(entry_id=entry_id, value=value, meta=meta, error=str(error)))
     return b"".join(parts), tuple(dead)

@@ -45,7 +45,8 @@ def layout_of(plan: FlowPlan) -> Layout:
             )
             for connector in ticked_sources(plan)
         ),
-        stages={stage.name: stage.sources for stage in plan.stages},
+        stages={stage.name: stage.inputs for stage in plan.stages},
+        shared=tuple(stage.name for stage in plan.stages if stage.is_shared),
         readers=tuple(connector.alias for connector in read_sources(plan)),
         nodes={
             stage.name: (*(sink.name for sink in stage.graph.sinks), *(node.name for node in stage.graph.selects))

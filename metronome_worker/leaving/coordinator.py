@@ -30,7 +30,7 @@ async def take_through_exit(
     host, watch, token = session.host, session.watch, session.record.token
     log = host.log.bind(flow=session.keys.flow_name)
     stages = frozenset(stage.name for stage in session.plan.stages)
-    sources = [source for stage in session.plan.stages for source in stage.sources]
+    inputs = [name for stage in session.plan.stages for name in stage.inputs]
     while True:
         seen = watch.seen
         match next_step(watch.state, time.now_ms(host.clock.now_ns()), stages, host.ticker.drain_ms):
@@ -40,7 +40,7 @@ async def take_through_exit(
             case WriteBarrier(code, due_ms):
                 if published is not None:
                     await published(due_ms)
-                await write_barrier(host.client, session.keys, lease, token, code, sources)
+                await write_barrier(host.client, session.keys, lease, token, code, inputs)
                 log.info("sources_stopped", code=code)
             case WriteEnd(reason):
                 await write_end(host.client, session.keys, lease, token, reason)

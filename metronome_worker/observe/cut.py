@@ -36,8 +36,18 @@ class StreamEnd(Struct, frozen=True, kw_only=True):
     has_deletions: bool = False
 
 
+class Group(Struct, frozen=True, kw_only=True):
+    """How far the workers were given a stream, and how many of these entries are not done."""
+
+    last_delivered: str
+    pending: int
+
+
 class Cut(Struct, frozen=True, kw_only=True):
-    """A flow in one moment.  ``since_ms``: since when it runs with these sources; times by the server's clock."""
+    """A flow in one moment.  ``since_ms``: since when it runs with these sources; times by the server's clock.
+
+    ``streams`` and ``groups`` are by input; a stream that nobody has read yet has no group.
+    """
 
     record: FlowRecord
     plan: FlowPlan
@@ -51,6 +61,7 @@ class Cut(Struct, frozen=True, kw_only=True):
     epochs: dict[str, int]
     exits: tuple[ExitEntry, ...]
     streams: dict[str, StreamEnd]
+    groups: dict[str, Group]
     dead: StreamEnd
 
     def begin(self, source: str) -> str:
@@ -119,8 +130,8 @@ def _schedule(cut: Cut, connector: ConnectorInstance, found: Sequence[RawEntry])
 
 def _stage(cut: Cut, stage: Stage, entries: Mapping[str, Sequence[RawEntry]]) -> StageHistory:
     state = cut.states[stage.name]
-    positions = {source: state.positions.get(source, NO_ID) for source in stage.sources}
-    behind = {source: _behind(cut, source, positions[source], entries[source]) for source in stage.sources}
+    positions = {name: state.positions.get(name, NO_ID) for name in stage.inputs}
+    behind = {name: _done(cut, stage, name, positions[name], entries[name]) for name in stage.inputs}
     return StageHistory(
         name=stage.name,
         positions=positions,
@@ -128,6 +139,17 @@ def _stage(cut: Cut, stage: Stage, entries: Mapping[str, Sequence[RawEntry]]) ->
         read=state.read,
         behind={source: count for source, count in behind.items() if count is not None},
     )
+
+
+def _done(cut: Cut, stage: Stage, name: str, position: str, found: Sequence[RawEntry]) -> int | None:
+    """How many entries of an input were ever done; None when that cannot be known."""
+    if not stage.is_shared:
+        return _behind(cut, name, position, found)
+    group = cut.groups.get(name)
+    if group is None:
+        return None
+    given = _behind(cut, name, group.last_delivered, found)
+    return None if given is None else given - group.pending
 
 
 def _behind(cut: Cut, source: str, position: str, found: Sequence[RawEntry]) -> int | None:

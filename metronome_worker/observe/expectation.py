@@ -23,7 +23,7 @@ RawEntry = tuple[bytes, list[bytes]]
 
 
 class Expectation(Struct, frozen=True, kw_only=True):
-    """``outputs``: sink node to what it was given, in order; ``feeding``: sink node to how many sources feed it.
+    """``outputs``: sink node to what it was given, in order; ``feeding``: sink node to how many inputs feed it.
 
     ``letters``: each dead letter as ``<entry> at <node>``.
     """
@@ -41,15 +41,21 @@ class Written(Struct, frozen=True, kw_only=True):
 
 
 def expect(stage: Stage, program: StageProgram, entries: Mapping[str, Sequence[RawEntry]]) -> Expectation:
-    """What the ``entries`` (by source) do.  Between the events of two sources there is no order to be expected."""
+    """What the ``entries`` (by input) do.  Between the events of two inputs there is no order to be expected."""
     outputs: dict[str, list[Output]] = {}
     feeding: dict[str, int] = {}
     letters: list[str] = []
-    for source in stage.sources:
+    sinks = {sink.name for sink in stage.graph.sinks}
+    for name in stage.inputs:
         effects = Effects()
-        for batch in batches_of([[source.encode(), entries.get(source, ())]], {source.encode(): source}):
+        for batch in batches_of([[name.encode(), entries.get(name, ())]], {name.encode(): name}):
             effects.dead += batch.dead
-            program.run(f"/connector/{source}", batch.entries, effects)
+            program.run(batch.source, batch.entries, effects)
+            for sink, output in batch.put_back:
+                if sink in sinks:
+                    effects.outputs.setdefault(sink, {}).setdefault("in", []).append(output)
+                else:
+                    letters.append(letter_name(output[2], sink))
         for node, ports in effects.outputs.items():
             found = [output for port in ports.values() for output in port]
             outputs.setdefault(node, []).extend(found)

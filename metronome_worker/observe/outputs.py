@@ -15,6 +15,7 @@ from metronome_worker.connectors.file import FileConfig, path_of
 from metronome_worker.observe.cut import NO_ID, as_number
 from metronome_worker.observe.expectation import expect, letter_name, lines_of, written_by
 from metronome_worker.observe.history import OutputHistory
+from metronome_worker.plan.model import source_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -40,21 +41,31 @@ def output_histories(host: Host, keys: FlowKeys, cut: Cut, entries: Entries, let
     """Of every sink and every stage; reads the files."""
     found: list[OutputHistory] = []
     for stage in cut.plan.stages:
-        found += _StageOutputs(host, keys, cut, stage, entries).histories(letters)
+        found += _StageOutputs(host, keys, cut, stage, entries, letters).histories()
     return found
 
 
 class _StageOutputs:
     """One stage: what its committed entries make, and what is there of it."""
 
-    def __init__(self, host: Host, keys: FlowKeys, cut: Cut, stage: Stage, entries: Entries) -> None:
+    def __init__(self, host: Host, keys: FlowKeys, cut: Cut, stage: Stage, entries: Entries, letters: Letters) -> None:
+        self._letters = letters
         self._host, self._keys, self._cut, self._stage = host, keys, cut, stage
         state = cut.states[stage.name]
         self._nodes = state.nodes
-        self._is_whole = all(cut.is_whole(source, entries[source]) for source in stage.sources)
-        self._done = {source: _done(entries[source], state.positions.get(source, NO_ID)) for source in stage.sources}
+        self._is_whole = all(cut.is_whole(name, entries[name]) for name in stage.inputs)
+        aside = {(fields.get("source"), fields.get("entry")) for _, fields in letters if "deaths" in fields}
+        # What was put aside has no effect: nobody could say which.
+        self._done = {
+            name: [
+                entry
+                for entry in _done(entries[name], state.positions.get(name, NO_ID))
+                if (f"/connector/{source_of(name)}", entry[0].decode()) not in aside
+            ]
+            for name in stage.inputs
+        }
 
-    def histories(self, letters: Letters) -> Iterator[OutputHistory]:
+    def histories(self) -> Iterator[OutputHistory]:
         sinks = [self._cut.plan.connectors[alias] for alias in self._stage.sinks]
         if [node for node in self._nodes if node not in {sink.node for sink in sinks}]:
             # What a node remembered before the first entry that is still there is not known any more.
@@ -72,7 +83,7 @@ class _StageOutputs:
             elif sink.kind != "null":
                 yield OutputHistory(name=sink.node, what="outputs", unchecked=_UNKNOWN_KIND)
         is_known = all(isinstance(sink.config, FileConfig) or sink.kind in ("exit", "null") for sink in sinks)
-        yield self._dead_letters([*expected.letters, *undelivered], letters, is_known=is_known)
+        yield self._dead_letters([*expected.letters, *undelivered], is_known=is_known)
 
     def _file(self, sink: ConnectorInstance, expected: Expectation, undelivered: list[str]) -> OutputHistory:
         outputs = expected.outputs.get(sink.node, [])
@@ -115,13 +126,13 @@ class _StageOutputs:
         note = "" if self._is_whole else _TRIMMED
         return OutputHistory(name=sink.node, what="requests", expected=causes, found=found, is_ordered=False, note=note)
 
-    def _dead_letters(self, expected: Sequence[str], letters: Letters, *, is_known: bool) -> OutputHistory:
+    def _dead_letters(self, expected: Sequence[str], *, is_known: bool) -> OutputHistory:
         graph = self._stage.graph
         nodes = {s.name for s in graph.sources} | {s.name for s in graph.selects} | {s.name for s in graph.sinks}
         known = {entry_id.decode() for found in self._done.values() for entry_id, _ in found}
         found = [
             letter_name(fields["entry"], fields["node"])
-            for _, fields in letters
+            for _, fields in self._letters
             if fields.get("node") in nodes and fields.get("entry") in known
         ]
         name, what = self._stage.name, "dead letters"

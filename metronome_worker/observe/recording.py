@@ -17,9 +17,10 @@ from redis.exceptions import ResponseError
 from metronome_worker.broker.commits import state_of
 from metronome_worker.broker.connection import is_outage
 from metronome_worker.broker.flows import load_flow
+from metronome_worker.broker.keys import GROUP
 from metronome_worker.connectors.schedules import ticked_sources
 from metronome_worker.errors import OperatorError
-from metronome_worker.observe.cut import NO_ID, Cut, StreamEnd, history_of
+from metronome_worker.observe.cut import NO_ID, Cut, Group, StreamEnd, history_of
 from metronome_worker.observe.history import ExitEntry
 from metronome_worker.observe.outputs import output_histories
 
@@ -56,7 +57,7 @@ async def record(host: Host, keys: FlowKeys, exit_codes: tuple[int, ...] = ()) -
         cut = await _take_cut(host, keys)
         if cut is None:
             continue
-        entries = {source: await _entries(host, keys, cut, source) for source in cut.streams}
+        entries = {name: await _entries(host, keys, cut, name) for name in cut.streams}
         letters = [(i.decode(), _texts(fields)) for i, fields in await _read_back(host, keys.dead, cut.dead, NO_ID)]
         # A new run cuts files and lets states begin anew: what was read must all be of one run.
         now: list[bytes | None] = await host.client.hmget(keys.flow, ["run", "revision"])  # type: ignore[misc]
@@ -78,7 +79,7 @@ async def _take_cut(host: Host, keys: FlowKeys) -> Cut | None:
     if record is None:
         raise OperatorError("there is no flow", value=keys.flow_name, advice="`metronome flows` lists those that are")
     plan = host.workshop.plan_of(record.bundle)
-    sources = sorted({source for stage in plan.stages for source in stage.sources})
+    inputs = sorted({name for stage in plan.stages for name in stage.inputs})
     async with host.client.pipeline(transaction=True) as pipe:
         pipe.hgetall(keys.flow)
         pipe.time()
@@ -89,19 +90,21 @@ async def _take_cut(host: Host, keys: FlowKeys) -> Cut | None:
             pipe.hgetall(keys.schedule(connector.alias))
         for stage in plan.stages:
             pipe.hgetall(keys.state(stage.name))
-        for source in sources:
-            pipe.xinfo_stream(keys.events(source))
+        for name in inputs:
+            pipe.xinfo_stream(keys.events(name))
+            pipe.xinfo_groups(keys.events(name))
         replies: list[Any] = await pipe.execute(raise_on_error=False)
-    return _cut(keys, record, plan, sources, replies)
+    return _cut(keys, record, plan, inputs, replies)
 
 
-def _cut(keys: FlowKeys, record: FlowRecord, plan: FlowPlan, sources: Sequence[str], replies: list[Any]) -> Cut | None:
+def _cut(keys: FlowKeys, record: FlowRecord, plan: FlowPlan, inputs: Sequence[str], replies: list[Any]) -> Cut | None:
     flow, (seconds, micros), epoch, exits, dead, *rest = (_reply(reply) for reply in replies)
     if [int(flow.get(name, 0)) for name in (b"run", b"revision")] != [record.run, record.revision]:
         return None
     ticked = [connector.alias for connector in ticked_sources(plan)]
     schedules, rest = rest[: len(ticked)], rest[len(ticked) :]
-    states, infos = rest[: len(plan.stages)], rest[len(plan.stages) :]
+    states, infos = rest[: len(plan.stages)], rest[len(plan.stages) :: 2]
+    groups = rest[len(plan.stages) + 1 :: 2]
     started_ms = int(flow.get(b"started_at", 0))
     names = [stage.name for stage in plan.stages]
     return Cut(
@@ -116,7 +119,8 @@ def _cut(keys: FlowKeys, record: FlowRecord, plan: FlowPlan, sources: Sequence[s
         states={name: state_of(keys.state(name), found or {}) for name, found in zip(names, states, strict=True)},
         epochs={name: int((found or {}).get(b"epoch", 0)) for name, found in zip(names, states, strict=True)},
         exits=tuple(ExitEntry(entry_id=i.decode(), fields=_texts(_flat(fields))) for i, fields in exits or ()),
-        streams={source: _stream_end(info) for source, info in zip(sources, infos, strict=True)},
+        streams={name: _stream_end(info) for name, info in zip(inputs, infos, strict=True)},
+        groups={name: group for name, found in zip(inputs, groups, strict=True) if (group := _group(found))},
         dead=_stream_end(dead),
     )
 
@@ -156,9 +160,16 @@ def _stream_end(info: dict[str, Any] | None) -> StreamEnd:
     )
 
 
-async def _entries(host: Host, keys: FlowKeys, cut: Cut, source: str) -> list[RawEntry]:
-    """The entries of this run, and of this revision where the run has had others, up to the cut."""
-    return await _read_back(host, keys.events(source), cut.streams[source], cut.begin(source))
+def _group(found: list[dict[str, Any]] | None) -> Group | None:
+    for info in found or ():
+        if info["name"] == GROUP.encode():
+            return Group(last_delivered=info["last-delivered-id"].decode(), pending=info["pending"])
+    return None
+
+
+async def _entries(host: Host, keys: FlowKeys, cut: Cut, name: str) -> list[RawEntry]:
+    """The entries of an input in this run, and of this revision where the run has had others, up to the cut."""
+    return await _read_back(host, keys.events(name), cut.streams[name], cut.begin(name))
 
 
 async def _read_back(host: Host, key: str, end: StreamEnd, first: str) -> list[RawEntry]:

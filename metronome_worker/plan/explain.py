@@ -42,6 +42,7 @@ def _stage(stage: Stage) -> dict[str, Any]:
     return {
         "sources": list(stage.sources),
         "sinks": list(stage.sinks),
+        "shared": stage.is_shared,
         "reasons": list(stage.reasons),
         "nodes": {
             **{

@@ -84,9 +84,10 @@ class ConnectorInstance(Struct, frozen=True, kw_only=True):
 
 
 class Stage(Struct, frozen=True, kw_only=True):
-    """A connected set of instances that one worker runs at a time, in order.
+    """A connected set of instances: exclusive (one worker at a time, in order) or shared (all compete for its events).
 
-    ``sources`` and ``sinks`` are aliases of connectors, sorted; ``reasons`` says for people why it is exclusive.
+    ``sources`` and ``sinks`` are aliases of connectors, sorted.  ``reasons`` says for people why it is exclusive; it is
+    empty for a shared stage, in which nothing keeps a state or an order.
     """
 
     name: str
@@ -94,6 +95,33 @@ class Stage(Struct, frozen=True, kw_only=True):
     sinks: tuple[str, ...]
     graph: StageGraph
     reasons: tuple[str, ...]
+
+    @property
+    def is_shared(self) -> bool:
+        return not self.reasons
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The streams that the stage reads: those of its sources, and one for each of what is put back of it."""
+        return (*self.sources, *(replay_of(source) for source in self.sources))
+
+
+_REPLAY = "replay:"
+
+
+def replay_of(source: str) -> str:
+    """The input that holds the dead letters of a source's events that somebody put back; no connector has a colon."""
+    return _REPLAY + source
+
+
+def source_of(stage_input: str) -> str:
+    """The source whose events an input holds."""
+    return stage_input.removeprefix(_REPLAY)
+
+
+def is_replay(stage_input: str) -> bool:
+    """Whether an input holds dead letters that somebody put back, rather than what a source emitted."""
+    return stage_input.startswith(_REPLAY)
 
 
 class FlowPlan(Struct, frozen=True, kw_only=True):

@@ -105,11 +105,11 @@ class _Cutter:
         )
 
     def _reasons(self, sources: list[SourceNode], sinks: tuple[SinkNode, ...]) -> Iterable[str]:
-        for sink in sinks:
-            kind = self._kind(sink.name)
-            if kind.is_ordered:
-                yield f"writes the {kind.name} {sink.name} in order"
-        if len(sources) > 1:
+        """Why one worker at a time must run the stage; nothing when any number may."""
+        ordered = [(self._kind(sink.name).name, sink.name) for sink in sinks if self._kind(sink.name).is_ordered]
+        for kind, name in ordered:
+            yield f"writes the {kind} {name} in order"
+        if ordered and len(sources) > 1:
             yield f"brings {', '.join(source.name for source in sources)} into one order"
 
 

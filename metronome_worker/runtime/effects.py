@@ -14,13 +14,20 @@ Output = tuple[Any, dict[str, Any], str]
 
 
 class DeadLetter(Struct, frozen=True, kw_only=True):
-    """An event that failed where nothing was connected to take the error."""
+    """An event that failed where nothing was connected to take the error.
+
+    ``event`` and ``meta`` may be JSON already (``msgspec.Raw``).  ``is_event``: False for an entry that is no event;
+    ``event`` then shows its fields.  ``deaths``: how many workers in a row it has killed, where that is why.
+    """
 
     stream: str
     entry_id: str
     node: str
     error: str
     event: Any
+    meta: Any = None
+    is_event: bool = True
+    deaths: int = 0
 
 
 class Effects(Struct, kw_only=True):

@@ -86,9 +86,9 @@ class StageProgram:
                 for outputs, mark in zip(lists, marks, strict=True):
                     del outputs[mark:]
                 failure, message = self._explain(raised)
-                entry_id, event, _ = entry
+                entry_id, event, meta = entry
                 letter = DeadLetter(
-                    stream=source_node, entry_id=entry_id, node=failure.node, error=message, event=event
+                    stream=source_node, entry_id=entry_id, node=failure.node, error=message, event=event, meta=meta
                 )
                 dead.append(letter)
         return dead

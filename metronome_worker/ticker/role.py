@@ -34,7 +34,7 @@ async def run_ticker(host: Host, flow: str, share: Share | None = None) -> int |
     try:
         return await follow(host, flow, host.ticker.lease_ms, work)
     finally:
-        own.set_total(flow, 0)
+        own.forget(flow)
 
 
 async def _contend(session: Session, share: Share) -> None:

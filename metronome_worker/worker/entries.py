@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Struct
 
+from metronome_worker.plan.model import is_replay, source_of
 from metronome_worker.runtime.effects import DeadLetter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from metronome_worker.runtime.effects import Entry
+    from metronome_worker.runtime.effects import Entry, Output
 
 _decode = msgspec.json.Decoder().decode
 
@@ -30,19 +31,27 @@ _PART = 256
 RawReply = list[list[Any]]
 
 
-class SourceBatch(Struct, frozen=True, kw_only=True):
-    """The entries of one source: ``read`` counts all, the damaged ones included; ``last`` is the ID of the last."""
+class InputBatch(Struct, frozen=True, kw_only=True):
+    """The entries of one input: ``read`` counts all, the damaged ones included.
 
-    source: str
+    ``put_back``: events that go to a sink straight away, each with the sink's node.
+    """
+
+    stage_input: str
     entries: Sequence[Entry]
     dead: Sequence[DeadLetter]
     read: int
-    last: str
+    put_back: Sequence[tuple[str, Output]] = ()
+
+    @property
+    def source(self) -> str:
+        """The node whose events these are."""
+        return f"/connector/{source_of(self.stage_input)}"
 
 
-def batches_of(reply: RawReply | None, sources: Mapping[bytes, str]) -> list[SourceBatch]:
-    """Decode a reply; ``sources`` maps the keys of streams to the sources' aliases."""
-    return [_batch(sources[key], raw) for key, raw in reply or () if raw]
+def batches_of(reply: RawReply | None, inputs: Mapping[bytes, str]) -> list[InputBatch]:
+    """Decode a reply; ``inputs`` maps the keys of streams to their inputs."""
+    return [_batch(inputs[key], raw) for key, raw in reply or () if raw]
 
 
 def parts_of(reply: RawReply | None) -> Iterator[RawReply]:
@@ -52,17 +61,37 @@ def parts_of(reply: RawReply | None) -> Iterator[RawReply]:
             yield [[key, raw[start : start + _PART]]]
 
 
-def ends_of(reply: RawReply | None, sources: Mapping[bytes, str]) -> dict[str, str]:
-    """Source to the ID of the last entry that a reply brought; known before anything is decoded."""
-    return {sources[key]: raw[-1][0].decode() for key, raw in reply or () if raw}
+def ends_of(reply: RawReply | None, inputs: Mapping[bytes, str]) -> dict[str, str]:
+    """Input to the ID of the last entry that a reply brought; known before anything is decoded."""
+    return {inputs[key]: raw[-1][0].decode() for key, raw in reply or () if raw}
 
 
-def _batch(source: str, raw: Sequence[tuple[bytes, list[bytes] | None]]) -> SourceBatch:
+def _batch(stage_input: str, raw: Sequence[tuple[bytes, list[bytes] | None]]) -> InputBatch:
     """Most reads bring nothing but whole entries without `meta`: those are taken at once, all others one by one."""
+    if is_replay(stage_input):
+        return _replayed(stage_input, raw)
     entries, dead = _all_at_once(raw), list[DeadLetter]()
     if len(entries) < len(raw):
-        entries, dead = _one_by_one(source, raw)
-    return SourceBatch(source=source, entries=entries, dead=dead, read=len(raw), last=raw[-1][0].decode())
+        entries, dead = _one_by_one(stage_input, raw)
+    return InputBatch(stage_input=stage_input, entries=entries, dead=dead, read=len(raw))
+
+
+def _replayed(stage_input: str, raw: Sequence[tuple[bytes, list[bytes] | None]]) -> InputBatch:
+    """Dead letters that were put back: few, and those that a sink had refused go to that sink alone."""
+    entries, dead = _one_by_one(stage_input, raw)
+    sinks = {entry_id.decode(): _sink_of(fields) for entry_id, fields in raw}
+    return InputBatch(
+        stage_input=stage_input,
+        entries=[entry for entry in entries if not sinks[entry[0]]],
+        dead=dead,
+        read=len(raw),
+        put_back=[(sink, (value, meta, i)) for i, value, meta in entries if (sink := sinks[i])],
+    )
+
+
+def _sink_of(fields: Sequence[bytes] | None) -> str:
+    named = dict(zip(fields[::2], fields[1::2], strict=False)) if fields else {}
+    return named.get(b"sink", b"").decode(errors="replace")
 
 
 def _all_at_once(raw: Sequence[tuple[bytes, Any]]) -> list[Entry]:
@@ -73,7 +102,9 @@ def _all_at_once(raw: Sequence[tuple[bytes, Any]]) -> list[Entry]:
         return []
 
 
-def _one_by_one(source: str, raw: Sequence[tuple[bytes, list[bytes] | None]]) -> tuple[list[Entry], list[DeadLetter]]:
+def _one_by_one(
+    stage_input: str, raw: Sequence[tuple[bytes, list[bytes] | None]]
+) -> tuple[list[Entry], list[DeadLetter]]:
     entries: list[Entry] = []
     dead: list[DeadLetter] = []
     for entry_id, fields in raw:
@@ -84,7 +115,7 @@ def _one_by_one(source: str, raw: Sequence[tuple[bytes, list[bytes] | None]]) ->
             meta = _NO_META if len(fields) < 6 else _meta(fields)  # type: ignore[arg-type]
             entries.append((entry_id.decode(), _decode(fields[1]), meta))  # type: ignore[index]
         except _DAMAGE as error:
-            dead.append(_damaged(source, entry_id.decode(), fields, error))
+            dead.append(_damaged(stage_input, entry_id, fields, error))
     return entries, dead
 
 
@@ -97,12 +128,23 @@ def _meta(fields: list[bytes]) -> dict[str, Any]:
     return meta
 
 
-def _damaged(source: str, entry_id: str, fields: list[bytes] | None, error: Exception) -> DeadLetter:
+def _damaged(stage_input: str, entry_id: bytes, fields: Sequence[bytes] | None, error: Exception) -> DeadLetter:
+    node = f"/connector/{source_of(stage_input)}"
     shown = [field.decode(errors="backslashreplace") for field in fields or ()]
+    message = f"the entry is damaged or not ours: {error}"
+    return DeadLetter(stream=node, entry_id=entry_id.decode(), node=node, error=message, event=shown, is_event=False)
+
+
+def killer(stage_input: str, entry_id: bytes, fields: Sequence[bytes] | None, deaths: int) -> DeadLetter:
+    """The dead letter of an entry that is put aside as it kills whoever works on it; what it holds is not read."""
+    node = f"/connector/{source_of(stage_input)}"
+    named = dict(zip(fields[::2], fields[1::2], strict=False)) if fields else {}
     return DeadLetter(
-        stream=f"/connector/{source}",
-        entry_id=entry_id,
-        node=f"/connector/{source}",
-        error=f"the entry is damaged or not ours: {error}",
-        event=shown,
+        stream=node,
+        entry_id=entry_id.decode(),
+        node=node,
+        error=f"{deaths} workers in a row died or hung while they worked on it",
+        event=msgspec.Raw(named.get(b"data", b"null")),
+        meta=msgspec.Raw(named[b"meta"]) if b"meta" in named else None,
+        deaths=deaths,
     )

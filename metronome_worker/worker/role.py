@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from metronome_worker.connectors.schedules import read_sources
 from metronome_worker.session import Session, follow
 from metronome_worker.share import Share
+from metronome_worker.worker.exclusive import run_stage
+from metronome_worker.worker.shared import run_shared_stage
 from metronome_worker.worker.source import run_source
-from metronome_worker.worker.stage import run_stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -32,10 +33,13 @@ async def run_worker(
     own = share or Share()
 
     async def work(session: Session) -> None:
-        own.set_total(flow, len(session.plan.stages))
+        own.set_total(flow, sum(not stage.is_shared for stage in session.plan.stages))
         async with asyncio.TaskGroup() as group:
             besides = group.create_task(beside(session)) if beside is not None else None
-            stages = [group.create_task(run_stage(session, stage, own, stopping)) for stage in session.plan.stages]
+            stages = [
+                group.create_task((run_shared_stage if stage.is_shared else run_stage)(session, stage, own, stopping))
+                for stage in session.plan.stages
+            ]
             for connector in read_sources(session.plan):
                 group.create_task(run_source(session, connector, stopping))
             await stopping.wait()
@@ -46,4 +50,4 @@ async def run_worker(
     try:
         return await follow(host, flow, host.worker.lease_ms, work, stopping)
     finally:
-        own.set_total(flow, 0)
+        own.forget(flow)

@@ -125,7 +125,7 @@ def test_state_of_a_stage_is_its_position_and_the_committed_length_of_its_file(v
 def test_lag_of_a_stage_is_shown_by_xinfo_groups(view: View) -> None:
     def lag() -> int:
         [group] = view.client.xinfo_groups(view.key("events", "tick"))
-        assert group["name"] == "tick"
+        assert group["name"] == "workers"
         assert group["pending"] == 0
         return int(group["lag"])
 

@@ -42,5 +42,5 @@ def test_what_is_above_the_share_is_handed_over_the_latest_first_and_once() -> N
 
 def test_what_has_ended_counts_no_more() -> None:
     share = sharing(4, 2)
-    share.set_total("flow", 0)
+    share.forget("flow")
     assert (share.limit, share.flows) == (0, ())

@@ -7,12 +7,13 @@
 -- ARGV[2]    bundle: the source (JSON)
 -- ARGV[3]    layout: what the flow needs (JSON), kept for the next deployment to compare with
 -- ARGV[4]    plan (JSON): {"schedules": [{"key", "events", "kind", "settings", "interval"}], "readers": [key],
---            "stages": [{"key", "sources": [{"name", "events"}]}], "moves": [{"from", "to", "field"}], "gone": [key]};
---            every key is a place in KEYS
+--            "stages": [{"key", "is_shared", "inputs": [{"name", "events", "was_shared"}]}],
+--            "moves": [{"from", "to", "field"}], "gone": [key]}; every key is a place in KEYS
 -- ARGV[5]    revision that `moves` and `gone` were made for (0: none)
 -- ARGV[6]    grace_ms: how long after its end the same source does not begin a new run
 -- ARGV[7]    force: 1 to bring back a source that another has superseded, else 0
 -- ARGV[8]    channel to announce it on
+-- ARGV[9]    group that the workers read the event streams by
 -- RETURNS    {outcome, run, revision}; outcome is "started" (a new run), "changed" (a new revision of the run under
 --            way), "unchanged", "leaving" (the run under way is about to end: try again), "ended" (within its grace),
 --            "superseded" (another source has taken this one's place), or "moved" (the revision is another: look again)
@@ -35,6 +36,21 @@ local function stream_end(key)
     if info[i] == 'entries-added' then added = info[i + 1] end
   end
   return last, added
+end
+
+local function delivered(key)
+  -- The last ID that the workers' group was given; nil without a group.
+  local groups = redis.pcall('XINFO', 'GROUPS', key)
+  for _, info in ipairs(groups.err and {} or groups) do
+    local is_ours, last = false, nil
+    for i = 1, #info, 2 do
+      is_ours = is_ours or (info[i] == 'name' and info[i + 1] == ARGV[9])
+      last = info[i] == 'last-delivered-id' and info[i + 1] or last
+    end
+    if is_ours then
+      return last
+    end
+  end
 end
 
 local function integer(number)
@@ -97,10 +113,23 @@ for _, stage in ipairs(plan.stages) do
   if is_new_run then
     redis.call('DEL', key)
   end
-  for _, source in ipairs(stage.sources) do
-    if redis.call('HEXISTS', key, 'events:' .. source.name) == 0 then
-      local last, added = stream_end(KEYS[source.events])
-      redis.call('HSET', key, 'events:' .. source.name, last, 'read:' .. source.name, added)
+  for _, input in ipairs(stage.inputs) do
+    local events, position = KEYS[input.events], 'events:' .. input.name
+    local was_shared = input.was_shared
+    if redis.call('HEXISTS', key, position) == 0 then
+      local last, added = stream_end(events)
+      redis.call('HSET', key, position, last, 'read:' .. input.name, added)
+      redis.pcall('XGROUP', 'DESTROY', events, ARGV[9])
+      was_shared = false
+    end
+    if stage.is_shared and not was_shared then
+      -- What one worker at a time has done up to its position, all go on from there.
+      local begin = redis.call('HMGET', key, position, 'read:' .. input.name)
+      redis.pcall('XGROUP', 'DESTROY', events, ARGV[9])
+      redis.call('XGROUP', 'CREATE', events, ARGV[9], begin[1], 'MKSTREAM', 'ENTRIESREAD', begin[2])
+    elseif was_shared and not stage.is_shared then
+      -- The other way round: what was given out and is not done stays pending, for the owner to begin with.
+      redis.call('HSET', key, position, delivered(events) or redis.call('HGET', key, position))
     end
   end
   redis.call('HSETNX', key, 'commits', 0)

@@ -3,12 +3,12 @@
 -- KEYS[1]   lease: of the ticker
 -- KEYS[2]   flow
 -- KEYS[3]   exit
--- KEYS[4..] events: of every source
+-- KEYS[4..] events: of every input
 -- ARGV[1]   value of the lease: "<epoch> <holder>"
 -- ARGV[2]   run: "<run>.<revision>"
 -- ARGV[3]   code that the flow will end with
--- ARGV[4..] names of the sources, in the order of KEYS
--- RETURNS   {outcome, barrier}; outcome is "written", "fenced" or "stopped"; barrier is JSON, source to last ID
+-- ARGV[4..] names of the inputs, in the order of KEYS
+-- RETURNS   {outcome, barrier}; outcome is "written", "fenced" or "stopped"; barrier is JSON, input to last ID
 -- WHY       From here on no event is published, so what the stages must still do is known and finite.  Once written it
 --           stays: a second call returns the first barrier.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
@@ -27,13 +27,17 @@ end
 local parts = {}
 for i = 4, #KEYS do
   local last = '0-0'
-  if redis.call('EXISTS', KEYS[i]) == 1 then
+  local is_there = redis.call('EXISTS', KEYS[i]) == 1
+  if is_there then
     local info = redis.call('XINFO', 'STREAM', KEYS[i])
     for j = 1, #info, 2 do
       if info[j] == 'last-generated-id' then last = info[j + 1] end
     end
   end
-  parts[#parts + 1] = cjson.encode(ARGV[i]) .. ':"' .. last .. '"'
+  -- Most flows never have anything put back: what is not there need not be told.
+  if is_there or not string.find(ARGV[i], '^replay:') then
+    parts[#parts + 1] = cjson.encode(ARGV[i]) .. ':"' .. last .. '"'
+  end
 end
 local barrier = '{' .. table.concat(parts, ',') .. '}'
 redis.call('HSET', KEYS[2], 'status', 'leaving', 'barrier', barrier, 'code', ARGV[3])

@@ -50,17 +50,21 @@ CUT: Final = Cut(
     states={"tick": StageState(positions={"tick": LAST}, read={"tick": COUNT})},
     epochs={"tick": 2},
     exits=(),
-    streams={"tick": StreamEnd(first_id=ENTRIES[0][0].decode(), last_id=LAST, added=COUNT, length=COUNT)},
+    streams={
+        "tick": StreamEnd(first_id=ENTRIES[0][0].decode(), last_id=LAST, added=COUNT, length=COUNT),
+        "replay:tick": StreamEnd(),
+    },
+    groups={},
     dead=StreamEnd(),
 )
 
 
 def judged(cut: Cut, entries: list[RawEntry]) -> list[str]:
-    return judge(history_of(cut, {"tick": entries}))
+    return judge(history_of(cut, {"tick": entries, "replay:tick": []}))
 
 
 def with_stream(**changes: Any) -> Cut:
-    return replace(CUT, streams={"tick": replace(CUT.streams["tick"], **changes)})
+    return replace(CUT, streams={**CUT.streams, "tick": replace(CUT.streams["tick"], **changes)})
 
 
 def test_flow_at_work_is_in_order() -> None:
@@ -79,8 +83,8 @@ def test_paused_flow_owes_nothing() -> None:
 def test_ticks_given_up_in_a_pause_were_not_given_up_too_soon() -> None:
     entries = [*ENTRIES, entry(COUNT, COUNT + 3, skipped=3)]
     numbers = {"anchor": ANCHOR_MS, "next": NEXT_MS + 400, "published": COUNT + 1, "skipped": 3, "gap": 0}
-    stream = {"tick": StreamEnd(last_id=entries[-1][0].decode(), added=COUNT + 1, length=COUNT + 1)}
-    cut = replace(CUT, schedules={"tick": numbers}, streams=stream)
+    stream = StreamEnd(last_id=entries[-1][0].decode(), added=COUNT + 1, length=COUNT + 1)
+    cut = replace(CUT, schedules={"tick": numbers}, streams={**CUT.streams, "tick": stream})
     assert [found.split(":")[0] for found in judged(cut, entries)] == ["skipped too soon"]
     assert judged(replace(cut, schedules={"tick": numbers | {"paused": 3}}), entries) == []
 
@@ -102,7 +106,7 @@ def test_exit_stream_in_which_somebody_wrote_nonsense_is_read_as_the_processes_r
 
 def test_trimmed_stream_is_judged_from_its_first_tick() -> None:
     trimmed = with_stream(first_id=ENTRIES[2][0].decode(), length=COUNT - 2)
-    history = history_of(trimmed, {"tick": ENTRIES[2:]})
+    history = history_of(trimmed, {"tick": ENTRIES[2:], "replay:tick": []})
     assert judge(history) == []
     assert not history.schedules[0].is_whole
 
@@ -146,7 +150,7 @@ def test_schedule_whose_settings_were_changed_under_way_is_judged_from_there() -
     numbers = CUT.schedules["tick"] | {"published": COUNT + 40}
     entries = [entry(40 + n, n, skipped=7 if n == 0 else 0) for n in range(COUNT)]
     cut = replace(CUT, started_ms=since_ms, schedules={"tick": numbers})
-    history = history_of(cut, {"tick": entries})
+    history = history_of(cut, {"tick": entries, "replay:tick": []})
     assert judge(history) == []
     assert history.schedules[0].is_changed
     assert any("slots lost" in found for found in judged(cut, [*entries[:2], *entries[3:]]))

@@ -89,6 +89,7 @@ def test_seed_is_one_stage() -> None:
             "every_second": {
                 "sources": ["every_second"],
                 "sinks": ["exit", "file"],
+                "shared": False,
                 "reasons": ["writes the file /connector/file in order"],
                 "nodes": {
                     "/connector/every_second": {"out": ["/pipeline/main/select-1", "/pipeline/exit/select-1"]},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from metronome_worker.worker.entries import batches_of
+from metronome_worker.worker.entries import batches_of, killer
 
 SOURCES = {b"metronome:{main}:events:tick": "tick"}
 
@@ -18,7 +18,7 @@ def test_an_entry_becomes_its_value_and_metadata() -> None:
         (b"6-0", [b"data", b'"x"', b"ingest_ns", b"6", b"meta", b'{"metronome":{"epoch":1}}']),
     )
     assert batch.entries == [("5-0", {"id": 0}, {}), ("6-0", "x", {"metronome": {"epoch": 1}})]
-    assert (batch.source, batch.read, batch.last, batch.dead) == ("tick", 2, "6-0", [])
+    assert (batch.source, batch.stage_input, batch.read, batch.dead) == ("/connector/tick", "tick", 2, [])
 
 
 def test_nothing_read_is_no_batch() -> None:
@@ -40,4 +40,30 @@ def test_a_damaged_or_foreign_entry_becomes_a_dead_letter_and_the_rest_goes_on()
     assert [entry_id for entry_id, _, _ in batch.entries] == ["8-0"]
     assert [letter.entry_id for letter in batch.dead] == ["1-0", "2-0", "3-0", "4-0", "5-0", "6-0", "7-0"]
     assert all("damaged or not ours" in letter.error for letter in batch.dead)
-    assert (batch.read, batch.last) == (8, "8-0")
+    assert not any(letter.is_event for letter in batch.dead)
+    assert batch.read == 8
+
+
+def test_what_was_put_back_goes_where_it_failed() -> None:
+    of = [b"ingest_ns", b"1", b"meta", b'{"metronome":{"epoch":1}}', b"of", b"5-0 at /pipeline/a/select-1"]
+    [batch] = batches_of(
+        [[b"r", [(b"7-0", [b"data", b"1", *of]), (b"8-0", [b"data", b"2", *of, b"sink", b"/connector/file"])]]],
+        {b"r": "replay:tick"},
+    )
+    assert batch.source == "/connector/tick"
+    assert batch.entries == [("7-0", 1, {"metronome": {"epoch": 1}})]
+    assert batch.put_back == [("/connector/file", (2, {"metronome": {"epoch": 1}}, "8-0"))]
+    assert (batch.read, batch.dead) == (2, [])
+
+
+def test_a_sink_is_named_only_in_what_was_put_back() -> None:
+    batch = batch_of((b"7-0", [b"data", b"1", b"ingest_ns", b"1", b"meta", b"{}", b"sink", b"/connector/file"]))
+    assert ([entry[0] for entry in batch.entries], batch.put_back) == (["7-0"], ())
+
+
+def test_letter_of_an_entry_that_kills_holds_it_unread() -> None:
+    fields = [b"data", b'{"a": 1}', b"ingest_ns", b"1", b"meta", b'{"b":2}']
+    letter = killer("replay:tick", b"7-0", fields, 5)
+    assert (letter.stream, letter.node, letter.entry_id) == ("/connector/tick", "/connector/tick", "7-0")
+    assert (bytes(letter.event), bytes(letter.meta), letter.deaths) == (b'{"a": 1}', b'{"b":2}', 5)
+    assert letter.error == "5 workers in a row died or hung while they worked on it"

@@ -1,4 +1,4 @@
-"""One stage at work: read behind the positions, run, put out, commit; again.
+"""A stage that one worker runs at a time: read behind the positions, run, put out, commit; again.
 
 The position, the state of every node and everything inside Redis change in one commit, after the files were written.
 So whatever happens between two commits is undone, or done again with the same result, by whoever owns the stage next.
@@ -9,21 +9,21 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from metronome_worker.broker.campaign import unless, win
+from metronome_worker.broker.claims import claim_all, pending_ids
 from metronome_worker.broker.commits import Command, commit_batch, load_state, state_fields, trim_stream
+from metronome_worker.broker.keys import GROUP
 from metronome_worker.clock import NS_PER_MS
 from metronome_worker.errors import FencedError
-from metronome_worker.runtime.effects import DeadLetter, Effects
 from metronome_worker.share import COOL_DOWN_S
-from metronome_worker.worker.entries import batches_of, ends_of, parts_of
+from metronome_worker.worker.caution import Caution, Verdict
+from metronome_worker.worker.entries import ends_of, killer
+from metronome_worker.worker.workbench import Made, Workbench
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from metronome_worker.broker.leases import Lease
-    from metronome_worker.connectors.interface import SinkWriter, Undeliverable
     from metronome_worker.plan.model import Stage
     from metronome_worker.session import Session
     from metronome_worker.share import Share
@@ -73,9 +73,8 @@ class StageOwner:
         self._session, self._stage, self._lease, self._told = session, stage, lease, told
         self._client, self._keys, self._clock = session.host.client, session.keys, session.host.clock
         self._settings = session.host.worker
-        self._program = session.host.workshop.compile_stage(stage.graph, session.record.bundle)
-        self._sources = {self._keys.events(source).encode(): source for source in stage.sources}
-        self._writers: dict[str, SinkWriter] = {}
+        self._bench = Workbench(session, stage)
+        self._caution = Caution(session.keys.state(stage.name))
         self._positions: dict[str, str] = {}
         self._read_counts: dict[str, int] = {}
         self._commits = 0
@@ -97,28 +96,33 @@ class StageOwner:
                     task.cancel()
             return is_drained
         finally:
-            for writer in self._writers.values():
-                await writer.close()
+            await self._bench.close()
+            await self._caution.pardon(self._client)
 
     async def _take_over(self) -> None:
         """Go back to what is committed: positions from Redis, files cut to their committed length."""
         state = await load_state(self._client, self._keys.state(self._stage.name))
-        self._positions = {source: state.positions.get(source, "0-0") for source in self._stage.sources}
-        self._read_counts = {source: state.read.get(source, 0) for source in self._stage.sources}
+        self._positions = {name: state.positions.get(name, "0-0") for name in self._stage.inputs}
+        self._read_counts = {name: state.read.get(name, 0) for name in self._stage.inputs}
         self._commits = state.commits
+        self._caution.begin(state.attempt, state.deaths, self._settings.batch)
         leases, lease = self._session.leases, self._lease
-        environment = self._session.host.environment(self._keys, lambda: leases.is_trusted(lease))
-        make_writer = self._session.host.workshop.make_writer
-        nodes = {}
-        for alias in self._stage.sinks:
-            connector = self._session.plan.connectors[alias]
-            writer = make_writer(connector, environment)
-            self._writers[connector.node] = writer
-            initial = await writer.open(state.nodes.get(connector.node))
-            if initial is not None:
-                nodes[connector.node] = initial
+        nodes = await self._bench.open(state.nodes, lambda: leases.is_trusted(lease))
         groups = [self._command("XGROUP CREATE", s, self._positions[s], "MKSTREAM") for s in self._stage.sources]
-        await self._commit({}, {}, nodes, groups)
+        await self._commit(state_fields({}, {}, nodes), groups)
+        await self._finish_claims()
+
+    async def _finish_claims(self) -> None:
+        """Do what is pending since all workers competed for this stage: nobody else will, and it comes first."""
+        for name in self._stage.inputs:
+            key = self._keys.events(name)
+            while ids := await pending_ids(self._client, key, self._settings.batch):
+                entries = await claim_all(self._client, key, ids)
+                if entries:
+                    await self._carefully([[key.encode(), entries]], is_pending=True)
+                gone = set(ids) - {entry_id for entry_id, _ in entries}
+                if gone:  # deleted by hand
+                    await self._commit([], [Command("XACK", key, (GROUP, *sorted(gone)))])
 
     async def _work(
         self, group: asyncio.TaskGroup, told: Sequence[asyncio.Task[Any]], barrier: asyncio.Task[dict[str, str]]
@@ -136,7 +140,7 @@ class StageOwner:
                 reading, is_final = group.create_task(self._read(self._positions, None)), True
                 await asyncio.wait({reading})
             reply = reading.result()
-            reached = self._positions | ends_of(reply, self._sources)
+            reached = self._positions | ends_of(reply, self._bench.inputs)
             # An entry at the barrier may have been deleted by hand: where nothing is left, nothing is missing.
             is_drained = barrier.done() and (self._is_behind(barrier.result(), reached) or (is_final and not reply))
             if not is_drained:
@@ -146,14 +150,14 @@ class StageOwner:
                 for _ in range(_TURNS_TO_SEND if reply else 0):
                     await asyncio.sleep(0)
             if reply:
-                await self._process(reply)
+                await self._carefully(reply)
             if is_drained:
-                await self._commit({}, {}, {}, [Command("XADD", self._keys.exit, ("*", "drained", self._stage.name))])
+                await self._commit([], [Command("XADD", self._keys.exit, ("*", "drained", self._stage.name))])
                 return True
 
     async def _read(self, positions: Mapping[str, str], block_ms: int | None) -> RawReply | None:
         """The entries behind ``positions``, waiting up to ``block_ms`` for the first one."""
-        streams = [self._keys.events(source) for source in positions]
+        streams = [self._keys.events(name) for name in positions]
         block = () if block_ms is None else ("BLOCK", block_ms)
         # The name as bytes is one that the client has no parser for: the reply comes as it is, and is decoded once.
         reply: RawReply | None = await self._client.execute_command(  # type: ignore[no-untyped-call]
@@ -162,75 +166,68 @@ class StageOwner:
         return reply
 
     def _is_behind(self, barrier: Mapping[str, str], reached: Mapping[str, str]) -> bool:
-        """Whether every source has come to the barrier when it has ``reached`` these IDs."""
-        return all(_id(reached[s]) >= _id(barrier.get(s, "0-0")) for s in self._stage.sources)
+        """Whether every input has come to the barrier when it has ``reached`` these IDs."""
+        return all(_id(reached[name]) >= _id(barrier.get(name, "0-0")) for name in self._stage.inputs)
 
-    async def _process(self, reply: RawReply) -> None:
-        effects, positions = Effects(), ends_of(reply, self._sources)
-        read = {source: self._read_counts[source] for source in positions}
-        for part in parts_of(reply):
-            for batch in batches_of(part, self._sources):
-                effects.dead += batch.dead
-                read[batch.source] += batch.read
-                self._program.run(f"/connector/{batch.source}", batch.entries, effects)
-        nodes: dict[str, Any] = {}
-        commands: list[Command] = []
-        for node, outputs in effects.outputs.items():
-            written = await self._writers[node].write(outputs)
-            if written.state is not None:
-                nodes[node] = written.state
-            commands += written.commands
-            effects.dead += [self._undelivered(node, event) for event in written.dead]
-        commands += [self._dead_letter(letter) for letter in effects.dead]
-        commands += [
-            self._command("XGROUP SETID", source, position, "ENTRIESREAD", read[source])
-            for source, position in positions.items()
-        ]
-        await self._commit(positions, read, nodes, commands)
-        if effects.dead:
-            first = effects.dead[0]
-            self._session.host.log.warning(
-                "dead_letters", count=len(effects.dead), node=first.node, entry=first.entry_id, error=first.error
-            )
+    async def _carefully(self, reply: RawReply, *, is_pending: bool = False) -> None:
+        """Work on what was read, so that an entry that kills whoever works on it is found and put aside.
+
+        ``is_pending``: the entries are behind the positions, and to be acknowledged instead of moving these on.
+        """
+        for part in self._caution.parts_of(reply):
+            key, (first, *_) = part[0]
+            attempt = f"{self._bench.inputs[key]} {first[0].decode()}"
+            verdict = self._caution.judge(attempt)
+            if verdict is Verdict.NOTE:
+                await self._commit(self._caution.note(attempt), [])
+            made = self._put_aside(part) if verdict is Verdict.KILLS else await self._bench.work(part)
+            await self._settle(part, made, is_pending=is_pending)
         await self._trim()
 
-    async def _commit(
-        self,
-        positions: dict[str, str],
-        read: dict[str, int],
-        nodes: dict[str, Any],
-        commands: Sequence[Command],
-    ) -> None:
-        fields = state_fields(positions, read, nodes)
+    def _put_aside(self, reply: RawReply) -> Made:
+        """Make a dead letter of an entry, unread."""
+        [(key, [(entry_id, fields)])] = reply
+        name = self._bench.inputs[key]
+        letter = killer(name, entry_id, fields, self._caution.deaths)
+        return Made(nodes={}, commands=[self._bench.dead_letter(letter)], dead=[letter], read={name: 1})
+
+    async def _settle(self, reply: RawReply, made: Made, *, is_pending: bool) -> None:
+        """Commit what was made of a read."""
+        counts = {name: self._read_counts[name] + count for name, count in made.read.items()}
+        commands, positions = [*made.commands, *self._caution.clearing()], dict[str, str]()
+        if is_pending:
+            commands += [
+                Command("XACK", key.decode(), (GROUP, *(entry_id for entry_id, _ in raw))) for key, raw in reply
+            ]
+        else:
+            positions = ends_of(reply, self._bench.inputs)
+            commands += [
+                self._command("XGROUP SETID", name, position, "ENTRIESREAD", counts[name])
+                for name, position in positions.items()
+            ]
+        await self._commit(state_fields(positions, counts, made.nodes), commands)
+        self._positions |= positions
+        self._read_counts |= counts
+        self._caution.settled()
+        self._bench.tell(made.dead)
+
+    async def _commit(self, fields: Sequence[str | bytes], commands: Sequence[Command]) -> None:
         token = self._session.record.token
         self._commits = await commit_batch(
             self._client, self._keys, self._lease, token, self._commits, fields, commands
         )
-        self._positions |= positions
-        self._read_counts |= read
 
     async def _trim(self) -> None:
         now_ns = self._clock.now_ns()
         if now_ns - self._trimmed_ns < self._settings.trim_every_ms * NS_PER_MS:
             return
         self._trimmed_ns = now_ns
-        for source in self._stage.sources:
-            await trim_stream(
-                self._client, self._keys, self._lease, source, self._settings.keep, self._settings.keep_ms
-            )
+        for name in self._stage.inputs:
+            await trim_stream(self._client, self._keys, self._lease, name, self._settings.keep, self._settings.keep_ms)
 
-    def _command(self, name: str, source: str, *args: str | int) -> Command:
-        """A command on the group of this stage, which shows people how far the stage is behind."""
-        return Command(name, self._keys.events(source), (self._stage.name, *args))
-
-    def _undelivered(self, node: str, event: Undeliverable) -> DeadLetter:
-        return DeadLetter(
-            stream=self._stage.name, entry_id=event.entry_id, node=node, error=event.error, event=event.value
-        )
-
-    def _dead_letter(self, letter: DeadLetter) -> Command:
-        fields = ("event", msgspec.json.encode(letter.event), "error", letter.error, "node", letter.node)
-        return Command("XADD", self._keys.dead, ("*", *fields, "source", letter.stream, "entry", letter.entry_id))
+    def _command(self, name: str, stage_input: str, *args: str | int) -> Command:
+        """A command on the group of an input, which shows people how far the stage is behind."""
+        return Command(name, self._keys.events(stage_input), (GROUP, *args))
 
 
 def _id(entry_id: str) -> tuple[int, int]:
