@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
-from redis.exceptions import ResponseError
 
 from metronome_worker.broker.commits import Commands, Outcome, settled
 from metronome_worker.broker.keys import GROUP
@@ -92,25 +91,6 @@ async def trim_claims(client: Redis, keys: FlowKeys, stage: str, stage_input: st
     names = [keys.state(stage), keys.events(stage_input)]
     removed: int = await run_script(client, "trim_claims", names, [GROUP, stage_input, keep, keep_ms])
     return removed
-
-
-async def pending_ids(client: Redis, key: str, count: int) -> list[bytes]:
-    """The first ``count`` entries that were given out and are not done, in order; none where there is no group."""
-    try:
-        found = await client.xpending_range(key, GROUP, min="-", max="+", count=count)
-    except ResponseError as error:
-        if str(error).startswith("NOGROUP"):
-            return []
-        raise
-    return [entry["message_id"] for entry in found]
-
-
-async def claim_all(client: Redis, key: str, ids: Sequence[bytes]) -> list[Any]:
-    """Take over pending entries, whoever has them; returns those that are still there: ID, fields."""
-    found: list[Any] = await client.execute_command(  # type: ignore[no-untyped-call]
-        b"XCLAIM", key, GROUP, "owner", 0, *ids
-    )
-    return [entry for entry in found if entry is not None]
 
 
 def group_is_gone(key: str) -> OperatorError:

@@ -20,14 +20,15 @@ if TYPE_CHECKING:
     from metronome_worker.broker.leases import Lease
     from metronome_worker.broker.scripts import Argument
 
-_POSITION, _READ, _NODE = "events:", "read:", "/"
+_POSITION, _READ, _OPEN, _NODE = "events:", "read:", "open:", "/"
 
 
 class StageState(Struct, frozen=True, kw_only=True):
     """What is committed of a stage.
 
     ``commits``: how many commits were made in this run.  ``positions``: input to the ID up to which all is done.
-    ``read``: input to how many entries of its stream were ever done.  ``nodes``: node name to its state.
+    ``read``: input to how many entries of its stream were ever done.  ``open``: input to the IDs before its position
+    that are not done, left over from when the stage was shared.  ``nodes``: node name to its state.
     ``attempt``: the first entry of a batch that was begun and not finished, ``<input> <ID>``, empty when there is none;
     ``deaths``: how often in a row.
     """
@@ -35,6 +36,7 @@ class StageState(Struct, frozen=True, kw_only=True):
     commits: int = 0
     positions: dict[str, str] = {}
     read: dict[str, int] = {}
+    open: dict[str, list[str]] = {}
     nodes: dict[str, Any] = {}
     attempt: str = ""
     deaths: int = 0
@@ -119,18 +121,21 @@ def state_of(key: str, fields: Mapping[bytes, bytes]) -> StageState:
 
 
 def _parse_state(fields: Mapping[str, bytes]) -> StageState:
-    positions, read, nodes = {}, {}, {}
+    positions, read, open_, nodes = {}, {}, {}, {}
     for name, value in fields.items():
         if name.startswith(_POSITION):
             positions[name.removeprefix(_POSITION)] = value.decode()
         elif name.startswith(_READ):
             read[name.removeprefix(_READ)] = int(value)
+        elif name.startswith(_OPEN):
+            open_[name.removeprefix(_OPEN)] = msgspec.json.decode(value, type=list[str])
         elif name.startswith(_NODE) or name == "cursor":
             nodes[name] = msgspec.json.decode(value)
     return StageState(
         commits=int(fields.get("commits", 0)),
         positions=positions,
         read=read,
+        open=open_,
         nodes=nodes,
         attempt=fields.get("attempt", b"").decode(),
         deaths=int(fields.get("deaths", 0)),
@@ -147,6 +152,14 @@ def state_fields(positions: Mapping[str, str], read: Mapping[str, int], nodes: M
     for node, state in nodes.items():
         fields += [node, msgspec.json.encode(state)]
     return fields
+
+
+def open_command(state_key: str, stage_input: str, ids: Sequence[str]) -> Command:
+    """What a commit must hold so that only ``ids`` of an input are left open."""
+    field = _OPEN + stage_input
+    if ids:
+        return Command("HSET", state_key, (field, msgspec.json.encode(ids)))
+    return Command("HDEL", state_key, (field,))
 
 
 async def commit_batch(

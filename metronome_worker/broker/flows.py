@@ -173,7 +173,7 @@ def moves(old: Layout, new: Layout) -> list[tuple[str, str, str]]:
 
 
 def _fields(layout: Layout, stage: str) -> list[str]:
-    positions = [f"{kind}:{name}" for name in layout.stages[stage] for kind in ("events", "read")]
+    positions = [f"{kind}:{name}" for name in layout.stages[stage] for kind in ("events", "read", "open")]
     return [*positions, *layout.nodes.get(stage, ())]
 
 

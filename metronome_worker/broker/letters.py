@@ -12,7 +12,7 @@ from metronome_worker.errors import OperatorError, SupersededError
 from metronome_worker.plan.model import replay_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from redis.asyncio import Redis
 
@@ -35,13 +35,6 @@ class Letter(Struct, frozen=True, kw_only=True):
         }
 
 
-class Destination(Struct, frozen=True, kw_only=True):
-    """Where a letter's event goes on: into an input of a stage, or with ``sink`` to that node straight away."""
-
-    stage_input: str
-    sink: str = ""
-
-
 def letter_of(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Letter:
     """An entry of the stream, whatever it holds."""
     return Letter(
@@ -50,35 +43,31 @@ def letter_of(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Letter:
     )
 
 
-def destination_of(plan: FlowPlan, letter: Letter) -> Destination | str:
-    """Where the event of a letter goes on in a flow as it is now; a text says why it cannot.  Pure.
+class Unfit(ValueError):
+    """A letter that cannot be put back, and why."""
 
-    An event that a sink had no way to put out goes to that sink alone: what else came of it is done already.
-    """
+
+def input_for(plan: FlowPlan, letter: Letter) -> str:
+    """The input in which the event of a letter goes on, in a flow as it is now.  Pure.  Raises ``Unfit``."""
     if "event" not in letter.fields:
-        return "it holds no event: what it shows was damaged, foreign, or cannot be written as JSON"
-    node, source = letter.fields.get("node", ""), letter.fields.get("source", "")
-    for stage in plan.stages:
-        if node in {sink.name for sink in stage.graph.sinks}:
-            return Destination(stage_input=replay_of(stage.sources[0]), sink=node)
-        if source in {found.name for found in stage.graph.sources}:
-            return Destination(stage_input=replay_of(source.removeprefix("/connector/")))
-    return f"the flow no longer has {source if source.startswith('/connector/') else node}"
+        raise Unfit("it holds no event: what it shows was damaged or foreign, or no sink can write it")
+    source = letter.fields.get("source", "")
+    if source not in {node.name for stage in plan.stages for node in stage.graph.sources}:
+        raise Unfit(f"the flow no longer has {source}")
+    return replay_of(source.removeprefix("/connector/"))
 
 
-async def put_back(
-    client: Redis, keys: FlowKeys, token: str, letters: Sequence[tuple[str, Destination]]
-) -> frozenset[str]:
-    """Have the events of letters (by ID) worked on again, each once (``replay_letters.lua``).
+async def put_back(client: Redis, keys: FlowKeys, token: str, letters: Mapping[str, str]) -> frozenset[str]:
+    """Have the events of ``letters``, ID to input, worked on again, each once (``replay_letters.lua``).
 
     Returns which were put back: not those that are gone.  Raises ``SupersededError`` when the flow was deployed anew,
     ``OperatorError`` when it is leaving or has ended.
     """
-    inputs = sorted({destination.stage_input for _, destination in letters})
+    inputs = sorted(set(letters.values()))
     names = [keys.flow, keys.dead, *(keys.events(name) for name in inputs)]
     args: list[Argument] = [token]
-    for letter_id, destination in letters:
-        args += [letter_id, inputs.index(destination.stage_input) + 3, destination.sink]
+    for letter_id, name in letters.items():
+        args += [letter_id, inputs.index(name) + 3]
     outcome, *done = await run_script(client, "replay_letters", names, args)
     if outcome == b"stopped":
         raise SupersededError(f"{keys.flow_name} was deployed anew")

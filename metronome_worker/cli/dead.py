@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from metronome_worker.broker.letters import Destination, Letter, destination_of, letter_of, put_back
+from metronome_worker.broker.letters import Letter, Unfit, input_for, letter_of, put_back
 from metronome_worker.cli.options import json_option, redis_option
 from metronome_worker.cli.short import deployed, with_host
 from metronome_worker.errors import SupersededError, UsageError
@@ -85,8 +85,8 @@ def show(flow: str, letter_id: str, *, redis_url: str | None) -> int:
 def replay(flow: str, letter_ids: tuple[str, ...], *, is_all: bool, redis_url: str | None, as_json: bool) -> int:
     """Put dead letters back, to be worked on again by the flow as it is now; each once.
 
-    An event that failed in a pipeline goes through the flow from its source on; one that a sink could not put out
-    goes to that sink alone.  What was put back is a dead letter no more.  Leaves with 1 when one could not be.
+    An event goes through the flow from its source on; what was put back is a dead letter no more.  Leaves with 1 when
+    one could not be put back.
     """
     if is_all == bool(letter_ids):
         raise click.UsageError("name the dead letters, or say --all")
@@ -116,20 +116,18 @@ async def _put_back(host: Host, flow: str, letters: Sequence[Letter]) -> tuple[l
     while True:
         keys, record = await deployed(host, flow)
         plan = host.workshop.plan_of(record.bundle)
-        going: list[tuple[str, Destination]] = []
-        refused: dict[str, str] = {}
+        going, refused = dict[str, str](), dict[str, str]()
         for letter in letters:
-            match destination_of(plan, letter):
-                case str(reason):
-                    refused[letter.letter_id] = reason
-                case destination:
-                    going.append((letter.letter_id, destination))
+            try:
+                going[letter.letter_id] = input_for(plan, letter)
+            except Unfit as unfit:
+                refused[letter.letter_id] = str(unfit)
         try:
             done = await put_back(host.client, keys, record.token, going)
         except SupersededError:
             continue  # deployed anew this very moment: where the events belong may be elsewhere now
-        gone = {letter_id: "somebody else has just put it back" for letter_id, _ in going if letter_id not in done}
-        return [letter_id for letter_id, _ in going if letter_id in done], refused | gone
+        gone = {letter_id: "somebody else has just put it back" for letter_id in going if letter_id not in done}
+        return [letter_id for letter_id in going if letter_id in done], refused | gone
 
 
 async def _named(host: Host, keys: FlowKeys, letter_ids: Sequence[str]) -> list[Letter]:

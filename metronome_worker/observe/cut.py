@@ -144,7 +144,8 @@ def _stage(cut: Cut, stage: Stage, entries: Mapping[str, Sequence[RawEntry]]) ->
 def _done(cut: Cut, stage: Stage, name: str, position: str, found: Sequence[RawEntry]) -> int | None:
     """How many entries of an input were ever done; None when that cannot be known."""
     if not stage.is_shared:
-        return _behind(cut, name, position, found)
+        count = _behind(cut, name, position, found)
+        return None if count is None else count - len(cut.states[stage.name].open.get(name, ()))
     group = cut.groups.get(name)
     if group is None:
         return None

@@ -45,17 +45,11 @@ def expect(stage: Stage, program: StageProgram, entries: Mapping[str, Sequence[R
     outputs: dict[str, list[Output]] = {}
     feeding: dict[str, int] = {}
     letters: list[str] = []
-    sinks = {sink.name for sink in stage.graph.sinks}
     for name in stage.inputs:
         effects = Effects()
         for batch in batches_of([[name.encode(), entries.get(name, ())]], {name.encode(): name}):
             effects.dead += batch.dead
             program.run(batch.source, batch.entries, effects)
-            for sink, output in batch.put_back:
-                if sink in sinks:
-                    effects.outputs.setdefault(sink, {}).setdefault("in", []).append(output)
-                else:
-                    letters.append(letter_name(output[2], sink))
         for node, ports in effects.outputs.items():
             found = [output for port in ports.values() for output in port]
             outputs.setdefault(node, []).extend(found)

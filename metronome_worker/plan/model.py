@@ -119,11 +119,6 @@ def source_of(stage_input: str) -> str:
     return stage_input.removeprefix(_REPLAY)
 
 
-def is_replay(stage_input: str) -> bool:
-    """Whether an input holds dead letters that somebody put back, rather than what a source emitted."""
-    return stage_input.startswith(_REPLAY)
-
-
 class FlowPlan(Struct, frozen=True, kw_only=True):
     """``connectors`` holds every instance that is used, by alias, in source order."""
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Struct
 
-from metronome_worker.plan.model import is_replay, source_of
+from metronome_worker.plan.model import source_of
 from metronome_worker.runtime.effects import DeadLetter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from metronome_worker.runtime.effects import Entry, Output
+    from metronome_worker.runtime.effects import Entry
 
 _decode = msgspec.json.Decoder().decode
 
@@ -32,16 +32,12 @@ RawReply = list[list[Any]]
 
 
 class InputBatch(Struct, frozen=True, kw_only=True):
-    """The entries of one input: ``read`` counts all, the damaged ones included.
-
-    ``put_back``: events that go to a sink straight away, each with the sink's node.
-    """
+    """The entries of one input: ``read`` counts all, the damaged ones included."""
 
     stage_input: str
     entries: Sequence[Entry]
     dead: Sequence[DeadLetter]
     read: int
-    put_back: Sequence[tuple[str, Output]] = ()
 
     @property
     def source(self) -> str:
@@ -68,30 +64,10 @@ def ends_of(reply: RawReply | None, inputs: Mapping[bytes, str]) -> dict[str, st
 
 def _batch(stage_input: str, raw: Sequence[tuple[bytes, list[bytes] | None]]) -> InputBatch:
     """Most reads bring nothing but whole entries without `meta`: those are taken at once, all others one by one."""
-    if is_replay(stage_input):
-        return _replayed(stage_input, raw)
     entries, dead = _all_at_once(raw), list[DeadLetter]()
     if len(entries) < len(raw):
         entries, dead = _one_by_one(stage_input, raw)
     return InputBatch(stage_input=stage_input, entries=entries, dead=dead, read=len(raw))
-
-
-def _replayed(stage_input: str, raw: Sequence[tuple[bytes, list[bytes] | None]]) -> InputBatch:
-    """Dead letters that were put back: few, and those that a sink had refused go to that sink alone."""
-    entries, dead = _one_by_one(stage_input, raw)
-    sinks = {entry_id.decode(): _sink_of(fields) for entry_id, fields in raw}
-    return InputBatch(
-        stage_input=stage_input,
-        entries=[entry for entry in entries if not sinks[entry[0]]],
-        dead=dead,
-        read=len(raw),
-        put_back=[(sink, (value, meta, i)) for i, value, meta in entries if (sink := sinks[i])],
-    )
-
-
-def _sink_of(fields: Sequence[bytes] | None) -> str:
-    named = dict(zip(fields[::2], fields[1::2], strict=False)) if fields else {}
-    return named.get(b"sink", b"").decode(errors="replace")
 
 
 def _all_at_once(raw: Sequence[tuple[bytes, Any]]) -> list[Entry]:

@@ -10,8 +10,14 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from metronome_worker.broker.campaign import unless, win
-from metronome_worker.broker.claims import claim_all, pending_ids
-from metronome_worker.broker.commits import Command, commit_batch, load_state, state_fields, trim_stream
+from metronome_worker.broker.commits import (
+    Command,
+    commit_batch,
+    load_state,
+    open_command,
+    state_fields,
+    trim_stream,
+)
 from metronome_worker.broker.keys import GROUP
 from metronome_worker.clock import NS_PER_MS
 from metronome_worker.errors import FencedError
@@ -77,6 +83,7 @@ class StageOwner:
         self._caution = Caution(session.keys.state(stage.name))
         self._positions: dict[str, str] = {}
         self._read_counts: dict[str, int] = {}
+        self._open: dict[str, list[str]] = {}
         self._commits = 0
         self._trimmed_ns = self._clock.now_ns()
 
@@ -110,19 +117,26 @@ class StageOwner:
         nodes = await self._bench.open(state.nodes, lambda: leases.is_trusted(lease))
         groups = [self._command("XGROUP CREATE", s, self._positions[s], "MKSTREAM") for s in self._stage.sources]
         await self._commit(state_fields({}, {}, nodes), groups)
-        await self._finish_claims()
+        self._open = {name: list(ids) for name, ids in state.open.items() if name in self._positions}
+        await self._finish_open()
 
-    async def _finish_claims(self) -> None:
-        """Do what is pending since all workers competed for this stage: nobody else will, and it comes first."""
-        for name in self._stage.inputs:
+    async def _finish_open(self) -> None:
+        """Do what was left open when this stage was shared: it comes first."""
+        for name in list(self._open):
             key = self._keys.events(name)
-            while ids := await pending_ids(self._client, key, self._settings.batch):
-                entries = await claim_all(self._client, key, ids)
+            while self._open[name]:
+                first, last = self._open[name][0], self._open[name][-1]
+                # The name as bytes is one that the client has no parser for.
+                page: list[Any] = await self._client.execute_command(  # type: ignore[no-untyped-call]
+                    b"XRANGE", key, first, last, "COUNT", self._settings.batch
+                )
+                open_ids = set(self._open[name])
+                entries = [entry for entry in page if entry[0].decode() in open_ids]
                 if entries:
-                    await self._carefully([[key.encode(), entries]], is_pending=True)
-                gone = set(ids) - {entry_id for entry_id, _ in entries}
-                if gone:  # deleted by hand
-                    await self._commit([], [Command("XACK", key, (GROUP, *sorted(gone)))])
+                    await self._carefully([[key.encode(), entries]], is_open=True)
+                else:  # they were deleted by hand
+                    await self._commit([], [open_command(self._keys.state(self._stage.name), name, [])])
+                    self._open[name] = []
 
     async def _work(
         self, group: asyncio.TaskGroup, told: Sequence[asyncio.Task[Any]], barrier: asyncio.Task[dict[str, str]]
@@ -169,10 +183,10 @@ class StageOwner:
         """Whether every input has come to the barrier when it has ``reached`` these IDs."""
         return all(_id(reached[name]) >= _id(barrier.get(name, "0-0")) for name in self._stage.inputs)
 
-    async def _carefully(self, reply: RawReply, *, is_pending: bool = False) -> None:
+    async def _carefully(self, reply: RawReply, *, is_open: bool = False) -> None:
         """Work on what was read, so that an entry that kills whoever works on it is found and put aside.
 
-        ``is_pending``: the entries are behind the positions, and to be acknowledged instead of moving these on.
+        ``is_open``: the entries are before the positions, among those that were left open.
         """
         for part in self._caution.parts_of(reply):
             key, (first, *_) = part[0]
@@ -181,7 +195,7 @@ class StageOwner:
             if verdict is Verdict.NOTE:
                 await self._commit(self._caution.note(attempt), [])
             made = self._put_aside(part) if verdict is Verdict.KILLS else await self._bench.work(part)
-            await self._settle(part, made, is_pending=is_pending)
+            await self._settle(part, made, is_open=is_open)
         await self._trim()
 
     def _put_aside(self, reply: RawReply) -> Made:
@@ -191,14 +205,16 @@ class StageOwner:
         letter = killer(name, entry_id, fields, self._caution.deaths)
         return Made(nodes={}, commands=[self._bench.dead_letter(letter)], dead=[letter], read={name: 1})
 
-    async def _settle(self, reply: RawReply, made: Made, *, is_pending: bool) -> None:
+    async def _settle(self, reply: RawReply, made: Made, *, is_open: bool) -> None:
         """Commit what was made of a read."""
         counts = {name: self._read_counts[name] + count for name, count in made.read.items()}
         commands, positions = [*made.commands, *self._caution.clearing()], dict[str, str]()
-        if is_pending:
-            commands += [
-                Command("XACK", key.decode(), (GROUP, *(entry_id for entry_id, _ in raw))) for key, raw in reply
-            ]
+        left = dict[str, list[str]]()
+        if is_open:
+            for key, raw in reply:
+                name, done = self._bench.inputs[key], {entry_id.decode() for entry_id, _ in raw}
+                left[name] = [entry_id for entry_id in self._open[name] if entry_id not in done]
+                commands.append(open_command(self._keys.state(self._stage.name), name, left[name]))
         else:
             positions = ends_of(reply, self._bench.inputs)
             commands += [
@@ -208,6 +224,7 @@ class StageOwner:
         await self._commit(state_fields(positions, counts, made.nodes), commands)
         self._positions |= positions
         self._read_counts |= counts
+        self._open |= left
         self._caution.settled()
         self._bench.tell(made.dead)
 

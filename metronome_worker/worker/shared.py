@@ -22,8 +22,10 @@ from metronome_worker.broker.claims import (
     leave_group,
     trim_claims,
 )
+from metronome_worker.broker.flows import load_flow
 from metronome_worker.broker.keys import GROUP
 from metronome_worker.clock import NS_PER_MS
+from metronome_worker.errors import SupersededError
 from metronome_worker.worker.caution import MOST_DEATHS
 from metronome_worker.worker.entries import killer
 from metronome_worker.worker.workbench import Made, Workbench
@@ -153,10 +155,17 @@ class _Competitor:
                 b"XREADGROUP", "GROUP", GROUP, self.name, *options
             )
         except ResponseError as error:
-            if str(error).startswith("NOGROUP"):
-                raise group_is_gone(", ".join(streams)) from error
+            await self._explain(error)
             raise
         return reply
+
+    async def _explain(self, error: ResponseError) -> None:
+        """Raise what a missing group means: another revision, in which the stage is not shared; or damage."""
+        if str(error).startswith("NOGROUP"):
+            record = await load_flow(self._client, self._keys)
+            if record is None or record.token != self._session.record.token:
+                raise SupersededError(f"{self._keys.flow_name} was deployed anew") from None
+            raise group_is_gone(self._keys.events("…")) from None
 
     async def _process(self, reply: RawReply) -> None:
         """Work on entries and commit them, input by input."""
@@ -185,9 +194,12 @@ class _Competitor:
 
     async def _claim_idle(self, stage_input: str) -> Claim | None:
         key, cursor = self._keys.events(stage_input), self._cursors[stage_input]
-        self._cursors[stage_input], claim = await claim_idle(
-            self._client, key, self.name, self._settings.lease_ms, cursor
-        )
+        try:
+            cursor, claim = await claim_idle(self._client, key, self.name, self._settings.lease_ms, cursor)
+        except ResponseError as error:
+            await self._explain(error)
+            raise
+        self._cursors[stage_input] = cursor
         return claim
 
     async def _take_over(self, stage_input: str, claim: Claim) -> None:

@@ -17,10 +17,7 @@ if TYPE_CHECKING:
     from metronome_worker.connectors.interface import SinkWriter, Undeliverable
     from metronome_worker.plan.model import Stage
     from metronome_worker.session import Session
-    from metronome_worker.worker.entries import InputBatch, RawReply
-
-#: The port that events of a sink arrive by when none is named.
-_IN = "in"
+    from metronome_worker.worker.entries import RawReply
 
 
 class Made(Struct, frozen=True, kw_only=True):
@@ -71,7 +68,8 @@ class Workbench:
         for part in parts_of(reply):
             for batch in batches_of(part, self.inputs):
                 read[batch.stage_input] = read.get(batch.stage_input, 0) + batch.read
-                self._run(batch, effects)
+                effects.dead += batch.dead
+                self._program.run(batch.source, batch.entries, effects)
         nodes: dict[str, Any] = {}
         commands: list[Command] = []
         for node, outputs in effects.outputs.items():
@@ -82,19 +80,6 @@ class Workbench:
             effects.dead += [self._undelivered(node, event) for event in written.dead]
         commands += [self.dead_letter(letter) for letter in effects.dead]
         return Made(nodes=nodes, commands=commands, dead=effects.dead, read=read)
-
-    def _run(self, batch: InputBatch, effects: Effects) -> None:
-        effects.dead += batch.dead
-        self._program.run(batch.source, batch.entries, effects)
-        for sink, output in batch.put_back:
-            if sink in self._writers:
-                effects.outputs.setdefault(sink, {}).setdefault(_IN, []).append(output)
-                continue
-            value, meta, entry_id = output
-            error = "it was put back for a sink that the flow no longer has"
-            effects.dead.append(
-                DeadLetter(stream=batch.source, entry_id=entry_id, node=sink, error=error, event=value, meta=meta)
-            )
 
     def _undelivered(self, node: str, event: Undeliverable) -> DeadLetter:
         return DeadLetter(

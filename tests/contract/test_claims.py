@@ -9,13 +9,11 @@ from msgspec.structs import replace
 
 from metronome_worker.broker.claims import (
     Claim,
-    claim_all,
     claim_idle,
     commit_claims,
     drain_claims,
     forget_consumers,
     leave_group,
-    pending_ids,
     trim_claims,
 )
 from metronome_worker.broker.commits import Command, load_state, state_fields
@@ -59,7 +57,8 @@ class Shared(Flow):
         return (await claim_idle(self.client, self.events, worker, idle_ms, "0-0"))[1]
 
     async def pending(self) -> list[str]:
-        return [entry_id.decode() for entry_id in await pending_ids(self.client, self.events, 100)]
+        found = await self.client.xpending_range(self.events, GROUP, min="-", max="+", count=100)
+        return [entry["message_id"].decode() for entry in found]
 
 
 async def shared(client: Redis, namespace: str, entries: int = 0) -> Shared:
@@ -201,9 +200,31 @@ async def test_shared_stage_becomes_exclusive_and_what_is_open_stays_open(client
     await flow.done("2-0", letters=False)
     await flow.deploy("two")
     state = await load_state(client, flow.keys.state("tick"))
-    assert (state.positions["tick"], state.read["tick"]) == ("3-0", 1)
-    open_ids = await pending_ids(client, flow.events, 100)
-    assert await claim_all(client, flow.events, open_ids) == [[b"1-0", [b"data", b"1"]], [b"3-0", [b"data", b"3"]]]
+    assert (state.positions["tick"], state.read["tick"], state.open) == ("3-0", 1, {"tick": ["1-0", "3-0"]})
+    assert await client.xinfo_groups(flow.events) == [], "a worker that does not know yet gives nothing out any more"
+
+
+async def test_what_an_owner_had_not_done_is_open_again_when_its_stage_is_shared_again(
+    client: Redis, namespace: str
+) -> None:
+    flow = await shared(client, namespace, 5)
+    await flow.take_entries("one", 3)
+    await flow.done("2-0", letters=False)
+    await flow.deploy("two")
+    await flow.deploy("three", SHARED)
+    assert await flow.pending() == ["1-0", "3-0"]
+    assert await flow.take_entries("two", 9) == ["4-0", "5-0"]
+    assert [claim.entry_id for _ in range(2) if (claim := await flow.claim("two"))] == [b"1-0", b"1-0"]
+    state = await load_state(client, flow.keys.state("tick"))
+    assert (state.read["tick"], state.open) == (1, {})
+
+
+async def test_thousands_are_left_open_when_a_stage_becomes_exclusive(client: Redis, namespace: str) -> None:
+    flow = await shared(client, namespace, 2_500)
+    ids = await flow.take_entries("one", 2_500)
+    await flow.deploy("two")
+    state = await load_state(client, flow.keys.state("tick"))
+    assert state.open["tick"] == ids
 
 
 async def test_new_run_begins_with_nothing_open(client: Redis, namespace: str) -> None:

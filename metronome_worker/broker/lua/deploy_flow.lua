@@ -39,7 +39,7 @@ local function stream_end(key)
 end
 
 local function delivered(key)
-  -- The last ID that the workers' group was given; nil without a group.
+  -- The last ID that the workers' group has given out; nil without a group.
   local groups = redis.pcall('XINFO', 'GROUPS', key)
   for _, info in ipairs(groups.err and {} or groups) do
     local is_ours, last = false, nil
@@ -50,6 +50,21 @@ local function delivered(key)
     if is_ours then
       return last
     end
+  end
+end
+
+local function pending(key)
+  -- The IDs that the group has given out and that are not done, in order.
+  local ids, start = {}, '-'
+  while true do
+    local page = redis.call('XPENDING', key, ARGV[9], start, '+', 1000)
+    for _, entry in ipairs(page) do
+      ids[#ids + 1] = entry[1]
+    end
+    if #page < 1000 then
+      return ids
+    end
+    start = '(' .. ids[#ids]
   end
 end
 
@@ -114,7 +129,7 @@ for _, stage in ipairs(plan.stages) do
     redis.call('DEL', key)
   end
   for _, input in ipairs(stage.inputs) do
-    local events, position = KEYS[input.events], 'events:' .. input.name
+    local events, position, open = KEYS[input.events], 'events:' .. input.name, 'open:' .. input.name
     local was_shared = input.was_shared
     if redis.call('HEXISTS', key, position) == 0 then
       local last, added = stream_end(events)
@@ -123,13 +138,26 @@ for _, stage in ipairs(plan.stages) do
       was_shared = false
     end
     if stage.is_shared and not was_shared then
-      -- What one worker at a time has done up to its position, all go on from there.
-      local begin = redis.call('HMGET', key, position, 'read:' .. input.name)
+      -- All go on from where the one owner was; what it had not done of before is nobody's, to be taken over.
+      local begin = redis.call('HMGET', key, position, 'read:' .. input.name, open)
       redis.pcall('XGROUP', 'DESTROY', events, ARGV[9])
       redis.call('XGROUP', 'CREATE', events, ARGV[9], begin[1], 'MKSTREAM', 'ENTRIESREAD', begin[2])
+      for _, id in ipairs(begin[3] and cjson.decode(begin[3]) or {}) do
+        redis.call('XCLAIM', events, ARGV[9], 'nobody', 0, id, 'FORCE', 'JUSTID')
+      end
+      redis.call('HDEL', key, open)
     elseif was_shared and not stage.is_shared then
-      -- The other way round: what was given out and is not done stays pending, for the owner to begin with.
-      redis.call('HSET', key, position, delivered(events) or redis.call('HGET', key, position))
+      -- The other way round: the owner begins with what was given out and is not done.  The group goes, so that a
+      -- read of a worker that does not know yet gives nothing out any more.
+      local last = delivered(events)
+      if last then
+        local ids = pending(events)
+        redis.call('HSET', key, position, last)
+        if #ids > 0 then
+          redis.call('HSET', key, open, cjson.encode(ids))
+        end
+        redis.call('XGROUP', 'DESTROY', events, ARGV[9])
+      end
     end
   end
   redis.call('HSETNX', key, 'commits', 0)

@@ -44,21 +44,11 @@ def test_a_damaged_or_foreign_entry_becomes_a_dead_letter_and_the_rest_goes_on()
     assert batch.read == 8
 
 
-def test_what_was_put_back_goes_where_it_failed() -> None:
-    of = [b"ingest_ns", b"1", b"meta", b'{"metronome":{"epoch":1}}', b"of", b"5-0 at /pipeline/a/select-1"]
-    [batch] = batches_of(
-        [[b"r", [(b"7-0", [b"data", b"1", *of]), (b"8-0", [b"data", b"2", *of, b"sink", b"/connector/file"])]]],
-        {b"r": "replay:tick"},
-    )
-    assert batch.source == "/connector/tick"
+def test_what_was_put_back_is_an_event_of_its_source() -> None:
+    fields = [b"data", b"1", b"ingest_ns", b"1", b"meta", b'{"metronome":{"epoch":1}}', b"of", b"5-0 at /pipeline/a"]
+    [batch] = batches_of([[b"r", [(b"7-0", fields)]]], {b"r": "replay:tick"})
+    assert (batch.source, batch.dead) == ("/connector/tick", [])
     assert batch.entries == [("7-0", 1, {"metronome": {"epoch": 1}})]
-    assert batch.put_back == [("/connector/file", (2, {"metronome": {"epoch": 1}}, "8-0"))]
-    assert (batch.read, batch.dead) == (2, [])
-
-
-def test_a_sink_is_named_only_in_what_was_put_back() -> None:
-    batch = batch_of((b"7-0", [b"data", b"1", b"ingest_ns", b"1", b"meta", b"{}", b"sink", b"/connector/file"]))
-    assert ([entry[0] for entry in batch.entries], batch.put_back) == (["7-0"], ())
 
 
 def test_letter_of_an_entry_that_kills_holds_it_unread() -> None:
