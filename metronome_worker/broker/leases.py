@@ -150,6 +150,8 @@ class Leases:
     async def _release_quietly(self, lease: Lease) -> None:
         """Best effort: a lease that is not released lapses by itself.  A cancellation waits until it is released."""
         releasing = asyncio.ensure_future(self._try_to_release(lease))
+        # What fails while nobody waits for it any more is nobody's concern: the lease lapses.
+        releasing.add_done_callback(lambda task: task.cancelled() or task.exception())
         try:
             await asyncio.shield(releasing)
         except asyncio.CancelledError:
@@ -166,7 +168,14 @@ class Leases:
 
 
 def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The failure that a group of tasks is about: the first that is not a lost lease or a run that is over, if any."""
+    """The failure that a group of tasks is about: the first that is not a lost lease or a run that is over, if any.
+
+    To be asked in the task that had the group.  When that one was cancelled, it is the cancellation, which a group
+    gives up for the failures of its tasks: whoever cancelled it waits for its end, and nobody cancels it again.
+    """
+    current = asyncio.current_task()
+    if current is not None and current.cancelling():
+        return asyncio.CancelledError()
     leaves = list(_leaves(group))
     return next((leaf for leaf in leaves if not isinstance(leaf, (FencedError, SupersededError))), leaves[0])
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from random import Random
 from typing import TYPE_CHECKING
 
 from metronome_worker.broker.leases import Held, Lease, Leases
 from metronome_worker.clock import SystemClock
+from metronome_worker.errors import FencedError
 from tests.contract.flowkit import Flow
 
 if TYPE_CHECKING:
@@ -111,3 +113,30 @@ async def test_a_release_is_finished_even_when_it_is_cancelled(client: Redis, na
     await asyncio.wait({working})
     assert working.cancelled()
     assert not await client.exists(flow.keys.lease("ticker"))
+
+
+async def test_a_cancellation_is_not_lost_when_the_lease_is_lost_at_the_same_time(
+    client: Redis, namespace: str
+) -> None:
+    flow = Flow(client, namespace)
+    lease = await flow.take()
+    went_on = False
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            raise FencedError("a write that was refused, just as the work is cancelled")
+
+    async def owner() -> None:
+        nonlocal went_on
+        with suppress(FencedError):
+            await flow.leases.work_under(lease, work())
+        went_on = True
+
+    owning = asyncio.create_task(owner())
+    await asyncio.sleep(0.05)
+    owning.cancel()
+    await asyncio.wait({owning})
+    assert owning.cancelled()
+    assert not went_on
