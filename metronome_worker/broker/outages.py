@@ -127,10 +127,15 @@ def _tls_error(refusal: ssl.SSLError, where: str) -> OperatorError:
                 else ""
             ),
         )
+    return certificate_wanted(where, refusal.reason or str(refusal))
+
+
+def certificate_wanted(where: str, reason: str) -> OperatorError:
+    """The server does not take us as we come."""
     return OperatorError(
         "Redis breaks off TLS with us at",
         value=where,
-        reason=refusal.reason or str(refusal),
+        reason=reason,
         advice="Most often it wants a certificate of ours: …?ssl_certfile=FILE&ssl_keyfile=FILE; "
         "its log says what it did not like.",
     )
