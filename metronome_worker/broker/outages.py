@@ -64,7 +64,7 @@ def tls_refusal(error: BaseException) -> ssl.SSLError | None:
 
 def translate(error: Exception, url: str) -> Exception:
     """``error`` in our words: OperatorError, BrokerUnavailable, or itself when it is a bug of ours."""
-    if isinstance(error.__cause__, _REFUSED):
+    if isinstance(error.__cause__, _REFUSED) and not isinstance(error, _REFUSED):
         error = error.__cause__  # redis-py wraps what happens while it connects to a Unix socket
     parsed = parse_url(url)
     where = parsed.where

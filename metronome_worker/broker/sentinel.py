@@ -1,7 +1,10 @@
 """The primary of a service, as the Sentinels that watch it say.
 
 They are asked for it at first, and again whenever something went wrong with the one that they named: it may be dead, or
-a replica by now.  redis-py's own client for Sentinels is not used: it counts a password that they refuse, or a
+a replica by now.  Also when all is well one of them is asked every second: in a failover by hand the old primary goes
+on taking writes for some seconds, and these are lost.
+
+redis-py's own client for Sentinels is not used: it counts a password that they refuse, or a
 certificate, as an outage that passes, and says of a service that nobody knows no more than of one that is down.
 """
 
@@ -10,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-from redis.exceptions import AuthenticationError
+from redis.exceptions import AuthenticationError, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from metronome_worker.broker.addresses import Endpoint
@@ -19,11 +22,15 @@ from metronome_worker.broker.routing import NobodyAnswered, Nodes, first_answer
 from metronome_worker.broker.wire import connection_settings, network_settings
 
 if TYPE_CHECKING:
-    from redis.exceptions import RedisError
-
     from metronome_worker.broker.addresses import RedisUrl
 
 _QUESTION: Final = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME")
+
+#: How often a Sentinel is asked when all is well, how long it may take, and for how long one that did not answer is
+#: left alone.
+_LOOK_S: Final = 1.0
+_LOOK_LIMIT_S: Final = 0.25
+_LEAVE_ALONE_S: Final = 5.0
 
 
 class UnknownService(RedisConnectionError):
@@ -40,14 +47,20 @@ class SentinelDirectory:
         self._nodes = nodes
         self._primary: Endpoint | None = None
         self._asking = asyncio.Lock()
+        #: On the loop's clock.
+        self._look_at_s = 0.0
 
     async def locate(self, slot: int) -> Endpoint:
         """The primary that the first Sentinel names which answers.  Whether it is one still is for it to say."""
-        async with self._asking:
-            if self._primary is None:
-                self._primary = await self._ask()
-                await self._nodes.keep_only({self._primary})
+        if self._primary is not None and asyncio.get_running_loop().time() < self._look_at_s:
             return self._primary
+        async with self._asking:
+            primary = self._primary
+            primary = await self._ask() if primary is None else await self._look_again(primary)
+            if primary != self._primary:
+                await self._nodes.keep_only({primary})
+                self._primary = primary
+            return primary
 
     def heed(self, error: RedisError, node: Endpoint) -> None:
         if is_outage(error):
@@ -68,6 +81,21 @@ class SentinelDirectory:
         # The next time it is asked first: one that is away costs time.
         self._sentinels.remove(answered)
         self._sentinels.insert(0, answered)
+        self._look_at_s = asyncio.get_running_loop().time() + _LOOK_S
+        return Endpoint(host.decode(), int(port))
+
+    async def _look_again(self, known: Endpoint) -> Endpoint:
+        """Whoever comes while we ask goes where all went before.  Sentinels that are away are no reason to stop."""
+        now_s = asyncio.get_running_loop().time()
+        if now_s < self._look_at_s:
+            return known
+        self._look_at_s = now_s + _LOOK_S
+        try:
+            async with asyncio.timeout(_LOOK_LIMIT_S):
+                host, port = await self._ask_one(self._sentinels[0])
+        except (TimeoutError, RedisError):
+            self._look_at_s = now_s + _LEAVE_ALONE_S
+            return known
         return Endpoint(host.decode(), int(port))
 
     async def _ask_one(self, sentinel: Endpoint) -> Any:

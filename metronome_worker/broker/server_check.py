@@ -106,13 +106,14 @@ def judge(info: Mapping[str, Any], kind: Kind, where: str) -> tuple[ServerWarnin
 
     ``kind``: what the URL says that it is.
     """
-    if info.get("redis_mode") == "sentinel":
+    mode = info.get("redis_mode", info.get("server_mode"))  # the second is Valkey's word
+    if mode == "sentinel":
         raise OperatorError(
             "this is a Sentinel, not the server itself:",
             value=where,
             advice=f"Say so, and which service it watches: --redis redis+sentinel://{where}/SERVICE",
         )
-    if info.get("redis_mode") == "cluster" and kind is not Kind.CLUSTER:
+    if mode == "cluster" and kind is not Kind.CLUSTER:
         raise OperatorError(
             "this Redis is a node of a cluster:",
             value=where,

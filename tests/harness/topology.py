@@ -45,7 +45,7 @@ def until(is_so: Callable[[], bool], what: str, limit_s: float = _START_LIMIT_S)
 
 
 class Server:
-    """One server process with its files in ``folder``; nothing is kept on the disk.  ``options``: as on its command line."""
+    """One server process with its files in ``folder``.  ``options``: as on its command line."""
 
     def __init__(self, folder: Path, *options: str, port: int | None = None, binary: Path | None = None) -> None:
         self.port = port if port is not None else free_ports(1)[0]
@@ -97,18 +97,8 @@ class Server:
 def plain_server(folder: Path, *options: str, binary: Path | None = None) -> Server:
     """A server without persistence; ``options`` are added."""
     [port] = free_ports(1)
-    common = (
-        "--bind",
-        HOST,
-        "--port",
-        str(port),
-        "--save",
-        "",
-        "--appendonly",
-        "no",
-        "--repl-diskless-sync-delay",
-        "0",
-    )
+    # A replica gets what it missed at once: nobody waits for a second one.
+    common = ("--bind", HOST, "--port", str(port), "--save", "", "--repl-diskless-sync-delay", "0")
     return Server(folder, *common, *options, port=port, binary=binary)
 
 

@@ -62,7 +62,7 @@ def tls_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsServer]:
         server = TlsServer(tmp_path_factory.mktemp("tls"), Path(found))
         server.server.launch()
         try:
-            until(lambda: server.server.listens() or not server.server.is_running, "the server starts")
+            until(lambda one=server.server: one.listens() or not one.is_running, "the server starts")
             if server.server.is_running:
                 yield server
                 return

@@ -122,6 +122,7 @@ async def test_number_of_a_database_that_does_not_exist_is_refused(valkey_url: s
     [
         ({"redis_version": "6.2.14", "role": "master"}, "too old: 6.2.14"),
         ({"redis_version": "7.0.15", "redis_mode": "sentinel"}, "Sentinel(.|\n)*redis\\+sentinel://host:6379/SERVICE"),
+        ({"redis_version": "7.2.4", "server_mode": "sentinel"}, "Sentinel"),
         ({"redis_version": "7.0.15", "redis_mode": "cluster"}, "cluster(.|\n)*redis\\+cluster://host:6379"),
     ],
 )
