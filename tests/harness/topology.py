@@ -185,7 +185,18 @@ class Cluster:
         return f"redis+cluster://{self.nodes[0].endpoint},{self.nodes[1].endpoint}"
 
     def owner(self, slot: int) -> Server:
-        return self.nodes[slot * len(self.nodes) // self.SLOTS]
+        """Before any slot has moved."""
+        return next(node for at, node in enumerate(self.nodes) if slot < self.SLOTS * (at + 1) // len(self.nodes))
+
+    def move_slot(self, slot: int, source: Server, target: Server) -> None:
+        """One key after the other, as a tool for that does, with the slot open meanwhile."""
+        source_id, target_id = source.call("CLUSTER MYID"), target.call("CLUSTER MYID")
+        target.call("CLUSTER SETSLOT", slot, "IMPORTING", source_id)
+        source.call("CLUSTER SETSLOT", slot, "MIGRATING", target_id)
+        while keys := source.call("CLUSTER GETKEYSINSLOT", slot, 1):
+            source.call("MIGRATE", HOST, target.port, keys[0], 0, 5000)
+        for node in (target, source, *self.nodes):
+            node.call("CLUSTER SETSLOT", slot, "NODE", target_id)
 
     def _set_up(self) -> None:
         share = [self.SLOTS * at // len(self.nodes) for at in range(len(self.nodes) + 1)]
