@@ -172,6 +172,13 @@ async def _refusal(error: RedisError, url: str) -> Exception:
                 reason=reason_of(error),
                 advice="`redis-cli -p 26379 SENTINEL MASTERS` lists the names that it knows.",
             )
+        if isinstance(error, ResponseError) and str(error).startswith("CLUSTERDOWN"):
+            return OperatorError(
+                "the cluster does not serve:",
+                value=address(url),
+                reason=reason_of(error),
+                advice=f"`redis-cli --cluster check {parse_url(url).endpoints[0]}` says which slots nobody owns.",
+            )
         mismatch = await tls_mismatch(url)
         if mismatch is not None:
             return mismatch

@@ -52,7 +52,8 @@ class Server:
         self.endpoint = Endpoint(HOST, self.port)
         self.folder = folder / f"server-{self.port}"
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._command = [str(binary or find_binary()), *options]
+        self.binary = binary or find_binary()
+        self._command = [str(self.binary), *options]
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -170,6 +171,7 @@ class Cluster:
 
     def __init__(self, folder: Path, nodes: int = 3) -> None:
         self.nodes = [self._node(folder) for _ in range(nodes)]
+        self._replicas: list[Server] = []
 
     @staticmethod
     def _node(folder: Path) -> Server:
@@ -208,6 +210,20 @@ class Cluster:
         for node in self.nodes:
             until(lambda node=node: self.is_whole(node), "the cluster is whole")
 
+    def add_replica(self, primary: Server, folder: Path) -> Server:
+        """A replica of a node, in step with it, and known to all."""
+        replica = self._node(folder).launch()
+        self._replicas.append(replica)
+        until(replica.answers, "the replica starts")
+        replica.call("CLUSTER MEET", HOST, primary.port, primary.bus)  # type: ignore[attr-defined]
+        name = primary.call("CLUSTER MYID")
+        until(lambda: name in str(replica.call("CLUSTER NODES")), "the replica knows its primary")
+        replica.call("CLUSTER REPLICATE", name)
+        until(lambda: replica.call("INFO").get("master_link_status") == "up", "the replica is in step")
+        for node in self.nodes:
+            until(lambda node=node: replica.call("CLUSTER MYID") in str(node.call("CLUSTER NODES")), "all know it")
+        return replica
+
     def is_whole(self, node: Server) -> bool:
         """Whether ``node`` says that all slots are served, by nodes that it knows."""
         found = node.call("CLUSTER INFO")
@@ -225,7 +241,7 @@ class Cluster:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for node in self.nodes:
+        for node in (*self.nodes, *self._replicas):
             node.kill()
 
 

@@ -6,11 +6,13 @@ import shutil
 import subprocess
 import time
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 
-from metronome_worker.broker.connection import open_client
+from metronome_worker.broker.connection import Patience, open_client
 from metronome_worker.broker.server_check import check_server
 from metronome_worker.clock import SystemClock
 from metronome_worker.errors import OperatorError
@@ -29,13 +31,18 @@ class TlsServer:
         self.certificates = Certificates(folder / "certificates")
         certificate, key = self.certificates.issue("server", "DNS:localhost")
         self.client_certificate, self.client_key = self.certificates.issue("client", "DNS:client")
+        #: Lines of a configuration file.
+        self.files = [
+            f"tls-cert-file {certificate}",
+            f"tls-key-file {key}",
+            f"tls-ca-cert-file {self.certificates.ca}",
+        ]
         [self.port] = free_ports(1)
         self.server = Server(
             folder,
             *("--bind", HOST, "--port", "0", "--tls-port", str(self.port), "--save", ""),
-            *("--tls-cert-file", str(certificate), "--tls-key-file", str(key)),
-            *("--tls-ca-cert-file", str(self.certificates.ca), "--user", "default", "off"),
-            *("--user", "ann", "on", ">s3cret", "~*", "&*", "+@all"),
+            *[word for line in self.files for word in f"--{line}".split(" ", 1)],
+            *("--user", "default", "off", "--user", "ann", "on", ">s3cret", "~*", "&*", "+@all"),
             port=self.port,
             binary=binary,
         )
@@ -173,3 +180,50 @@ def test_process_that_is_refused_ends_with_status_3_and_without_a_traceback(
         assert process.wait(10) == 3
     assert process.stderr.startswith("error: the certificate of Redis is not trusted at localhost")
     assert "Traceback" not in process.stderr
+
+
+async def works(url: str) -> None:
+    """All that the check at the start wants, and one write."""
+    async with open_client(url) as client:
+        assert await check_server(client, url, clock=SystemClock()) == ()
+        assert await client.set("metronome:{main}:tls", b"1")
+
+
+async def test_sentinels_and_their_primary_speak_tls(tls_server: TlsServer, tmp_path: Path) -> None:
+    [port] = free_ports(1)
+    sentinel = Server(tmp_path, "sentinel.conf", "--sentinel", port=port, binary=tls_server.server.binary)
+    watch = "sentinel {} mymaster"
+    lines = [f"bind {HOST}", "port 0", f"tls-port {port}", "tls-replication yes", *tls_server.files]
+    lines += [f"{watch.format('monitor')} {HOST} {tls_server.port} 1", f"{watch.format('auth-user')} ann"]
+    lines += [f"{watch.format('auth-pass')} s3cret", f"{watch.format('down-after-milliseconds')} 30000", ""]
+    (sentinel.folder / "sentinel.conf").write_text("\n".join(lines))
+    sentinel.launch()
+    try:
+        until(sentinel.listens, "the Sentinel starts")
+        plain = tls_server.url(host=HOST, ssl_check_hostname="no")
+        url = plain.replace("rediss:", "rediss+sentinel:").replace(f"{tls_server.port}/0", f"{port}/mymaster")
+        await works(url)
+        error = await refusal(url.replace(str(tls_server.certificates.ca), str(tls_server.client_certificate)))
+        assert "not trusted" in error.what
+        error = await refusal(url.replace("rediss+", "redis+").partition("?")[0])
+        assert error.what == "this Redis speaks TLS:"
+    finally:
+        sentinel.kill()
+
+
+async def test_cluster_speaks_tls(tls_server: TlsServer, tmp_path: Path) -> None:
+    port, bus = free_ports(2)
+    cluster = ("--cluster-enabled", "yes", "--cluster-port", str(bus), "--tls-cluster", "yes", "--save", "")
+    files = [word for line in tls_server.files for word in f"--{line}".split(" ", 1)]
+    options = ("--bind", HOST, "--port", "0", "--tls-port", str(port), *cluster, *files)
+    node = Server(tmp_path, *options, port=port, binary=tls_server.server.binary).launch()
+    try:
+        until(node.listens, "the node starts")
+        url = tls_server.url(login="", host=HOST, ssl_check_hostname="no").replace("//@", "//")
+        async with open_client(url.replace(str(tls_server.port), str(port))) as client:
+            await client.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
+            patience = Patience(url, SystemClock(), Random(1), structlog.get_logger())
+            await patience.insist(lambda: client.set("until", "the cluster is up"))
+        await works(url.replace("rediss:", "rediss+cluster:").replace(f"{tls_server.port}/0", f"{port}"))
+    finally:
+        node.kill()
