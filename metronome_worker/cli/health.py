@@ -22,7 +22,7 @@ from metronome_worker.broker.connection import open_client
 from metronome_worker.broker.flows import Status
 from metronome_worker.broker.keys import FlowKeys, flow_index
 from metronome_worker.broker.members import MEMBER_TTL_MS, Member
-from metronome_worker.broker.outages import raise_translated
+from metronome_worker.broker.outages import is_outage, raise_translated
 from metronome_worker.broker.ticks import server_us
 from metronome_worker.cli.options import redis_option, required_url
 from metronome_worker.errors import BrokerUnavailable
@@ -124,12 +124,28 @@ async def _ask(url: str, namespace: str) -> dict[str, FlowMembers]:
 
 async def _members(client: Redis, namespace: str) -> dict[str, FlowMembers]:
     names: list[bytes] = await client.hkeys(flow_index(namespace))  # type: ignore[misc]
-    found = {}
+    found, outage = {}, None
     for name in names:
         keys = FlowKeys(name.decode(), namespace)
-        server = flow_client(client, keys)
-        status: bytes | None = await server.hget(keys.flow, "status")  # type: ignore[misc]
-        if status is not None and status.decode() != Status.ENDED.value:
-            values: list[bytes] = await server.hvals(keys.members)  # type: ignore[misc]
-            found[keys.flow_name] = FlowMembers(await server_us(server) // 1000, tuple(values))
+        try:
+            members = await _members_of(flow_client(client, keys), keys)
+        except RedisError as error:
+            # In a cluster the flows of other nodes can still tell.
+            if not is_outage(error):
+                raise
+            outage = error
+        else:
+            if members is not None:
+                found[keys.flow_name] = members
+    if outage is not None and not found:
+        raise outage
     return found
+
+
+async def _members_of(server: Redis, keys: FlowKeys) -> FlowMembers | None:
+    """None for a flow that has ended, or is none any more."""
+    status: bytes | None = await server.hget(keys.flow, "status")  # type: ignore[misc]
+    if status is None or status.decode() == Status.ENDED.value:
+        return None
+    values: list[bytes] = await server.hvals(keys.members)  # type: ignore[misc]
+    return FlowMembers(await server_us(server) // 1000, tuple(values))

@@ -138,6 +138,7 @@ def test_node_that_dies_and_comes_back_stops_its_own_flow_only(tmp_path: Path, c
         dying.kill()
         for flow in others:
             deployment.wait_for_more(flow, 40)
+        assert deployment.say("health", "--role", "worker").startswith("healthy")
         dying.start()
         deployment.wait_for_more(theirs)
         assert {line["flow"] for line in deployment.logged("session_restarts")} == {theirs}

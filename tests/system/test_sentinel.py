@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 import structlog
 from redis import Redis
+from redis.exceptions import RedisError
 
 from metronome_worker.broker.connection import Patience, open_client
+from metronome_worker.broker.keys import FlowKeys
+from metronome_worker.broker.leases import Leases
+from metronome_worker.broker.outages import is_outage
 from metronome_worker.broker.server_check import check_server
 from metronome_worker.clock import SystemClock
 from metronome_worker.errors import OperatorError
@@ -107,6 +111,17 @@ async def test_primary_is_found_although_a_sentinel_is_away_and_has_its_own_logi
         assert (await client.info())["tcp_port"] == watched.primary.port
 
 
+async def test_sentinels_that_are_away_do_not_stop_what_works(watched: Watched) -> None:
+    async with open_client(watched.url) as client:
+        await client.ping()
+        for sentinel in watched.sentinels:
+            sentinel.kill()
+        # Beyond the moment in which one of them is asked again.
+        until_s = asyncio.get_running_loop().time() + 1.5
+        while asyncio.get_running_loop().time() < until_s:
+            assert (await client.info("server"))["tcp_port"] == watched.primary.port
+
+
 async def test_url_of_a_sentinel_itself_is_told_how_to_say_so(watched: Watched) -> None:
     sentinel = watched.sentinels[0]
     error = await refusal(f"redis://{sentinel.endpoint}")
@@ -122,6 +137,25 @@ async def test_sentinels_that_name_a_replica_are_not_believed_at_the_start(tmp_p
     primary.kill()
     assert "read-only replica" in error.what
     assert "failover" in error.reason
+
+
+@pytest.mark.parametrize(
+    "command", [("CONFIG SET", "min-replicas-to-write", 1), ("REPLICAOF", HOST, 1)], ids=["NOREPLICAS", "READONLY"]
+)
+async def test_script_that_the_server_does_not_let_write_is_an_outage_and_writes_nothing(
+    command: tuple[object, ...], tmp_path: Path
+) -> None:
+    server = plain_server(tmp_path).start()
+    try:
+        server.call(*command)
+        async with open_client(f"redis://{server.endpoint}") as client:
+            leases = Leases(client, FlowKeys("main"), SystemClock(), Random(1), ttl_ms=1_500)
+            with pytest.raises(RedisError) as caught:
+                await leases.acquire("ticker", "somebody")
+            assert is_outage(caught.value)
+            assert await client.dbsize() == 0
+    finally:
+        server.kill()
 
 
 async def test_client_finds_the_new_primary_when_the_old_one_was_demoted(watched: Watched) -> None:
