@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from metronome_worker.broker.addresses import parse_url, redact
@@ -17,6 +17,8 @@ from metronome_worker.broker.outages import certificate_wanted
 from metronome_worker.errors import OperatorError
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from metronome_worker.broker.addresses import Endpoint
 
 _LIMIT_S: Final = 1.0
@@ -49,21 +51,15 @@ async def tls_mismatch(url: str) -> OperatorError | None:
 
 async def _speaks_plainly(server: Endpoint) -> bool:
     with suppress(OSError):
-        async with asyncio.timeout(_LIMIT_S):
-            reader, writer = await asyncio.open_connection(server.host, server.port)
-            try:
-                writer.write(b"PING\r\n")
-                return (await reader.read(1)) in (b"+", b"-")
-            finally:
-                writer.close()
+        async with _connected(server, None) as (reader, writer):
+            writer.write(b"PING\r\n")
+            return (await reader.read(1)) in (b"+", b"-")
     return False
 
 
 async def _speaks_tls(server: Endpoint) -> bool:
     with suppress(OSError):
-        async with asyncio.timeout(_LIMIT_S):
-            _, writer = await asyncio.open_connection(server.host, server.port, ssl=_trusting())
-            writer.close()
+        async with _connected(server, _trusting()):
             return True
     return False
 
@@ -71,17 +67,28 @@ async def _speaks_tls(server: Endpoint) -> bool:
 async def _wants_certificate(server: Endpoint) -> bool:
     """Whoever does says so behind the handshake.  A client that has sent something by then may not hear it any more."""
     try:
-        async with asyncio.timeout(_LIMIT_S):
-            reader, writer = await asyncio.open_connection(server.host, server.port, ssl=_trusting())
-            try:
-                await reader.read(1)
-            finally:
-                writer.close()
+        async with _connected(server, _trusting()) as (reader, _):
+            await reader.read(1)
     except ssl.SSLError as error:
         return "ALERT" in (error.reason or "")
     except OSError:
         return False
     return False
+
+
+@asynccontextmanager
+async def _connected(
+    server: Endpoint, tls: ssl.SSLContext | None
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """For a moment; nothing of the connection is left behind."""
+    async with asyncio.timeout(_LIMIT_S):
+        reader, writer = await asyncio.open_connection(server.host, server.port, ssl=tls)
+        try:
+            yield reader, writer
+        finally:
+            writer.transport.abort()
+            with suppress(OSError):
+                await writer.wait_closed()
 
 
 def _trusting() -> ssl.SSLContext:
