@@ -7,7 +7,9 @@ from random import Random
 from typing import TYPE_CHECKING, BinaryIO
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from metronome_worker.broker.cluster import flow_client
 from metronome_worker.connectors.kind import ConnectorEnvironment
 from metronome_worker.settings import TickerSettings, WorkerSettings
 
@@ -24,7 +26,10 @@ if TYPE_CHECKING:
 
 
 class Host(Struct, frozen=True, kw_only=True):
-    """One process, real or simulated.  ``folder``: what relative paths of connectors refer to."""
+    """One process, real or simulated.  ``folder``: what relative paths of connectors refer to.
+
+    On a cluster ``client`` sends each command where its key is; see ``for_flow``.
+    """
 
     client: Redis
     namespace: str
@@ -39,6 +44,10 @@ class Host(Struct, frozen=True, kw_only=True):
     stderr: BinaryIO
     ticker: TickerSettings = TickerSettings()
     worker: WorkerSettings = WorkerSettings()
+
+    def for_flow(self, keys: FlowKeys) -> Host:
+        """The same, with a client of the one server that holds a flow: for its clock, and for more than one command."""
+        return replace(self, client=flow_client(self.client, keys))
 
     def environment(self, keys: FlowKeys, is_ours: Callable[[], bool] = lambda: True) -> ConnectorEnvironment:
         """What the connectors of a flow are given; ``is_ours`` as in ``ConnectorEnvironment``."""

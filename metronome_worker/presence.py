@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from redis.exceptions import RedisError
 
-from metronome_worker.broker.connection import is_outage
 from metronome_worker.broker.keys import FlowKeys
-from metronome_worker.broker.members import HEARTBEAT_MS, Member, announce
+from metronome_worker.broker.members import HEARTBEAT_MS, MEMBER_TTL_MS, Member, announce
+from metronome_worker.broker.outages import is_outage
 
 if TYPE_CHECKING:
     from metronome_worker.host import Host
@@ -41,7 +41,11 @@ class Presence:
 
     async def _beat(self) -> None:
         try:
-            heard = await asyncio.gather(*(self._announce(flow) for flow in self._share.flows))
+            # A node of a cluster that is away must not make us late where others listen.
+            async with asyncio.timeout(MEMBER_TTL_MS / 2 / 1000):
+                heard = await asyncio.gather(*(self._announce(flow) for flow in self._share.flows))
+        except TimeoutError:
+            return
         except RedisError as error:
             if not is_outage(error):
                 raise

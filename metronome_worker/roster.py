@@ -14,8 +14,10 @@ from msgspec import Struct
 from redis.exceptions import RedisError
 
 from metronome_worker.broker.campaign import unless
+from metronome_worker.broker.cluster import flow_client
 from metronome_worker.broker.flows import Status
 from metronome_worker.broker.keys import FlowKeys, flow_index
+from metronome_worker.broker.ticks import server_us
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -87,20 +89,20 @@ class Roster:
 async def look(host: Host, following: frozenset[str] = frozenset()) -> dict[str, Sighting]:
     """Every deployed flow as it stands now, those left out that this process is ``following``."""
     names: list[bytes] = await host.client.hkeys(flow_index(host.namespace))  # type: ignore[misc]
-    seconds, micros = await host.client.time()
-    now_ms = int(seconds) * 1000 + int(micros) // 1000
     flows = [flow for name in names if (flow := name.decode()) not in following]
-    seen = await asyncio.gather(*(_look_at(host, flow, now_ms) for flow in flows))
+    seen = await asyncio.gather(*(_look_at(host, flow) for flow in flows))
     return {flow: sighting for flow, sighting in zip(flows, seen, strict=True) if sighting is not None}
 
 
-async def _look_at(host: Host, flow: str, now_ms: int) -> Sighting | None:
-    fields = ["status", "run", "code", "ended_at"]
-    found: list[bytes | None] = await host.client.hmget(FlowKeys(flow, host.namespace).flow, fields)  # type: ignore[misc]
+async def _look_at(host: Host, flow: str) -> Sighting | None:
+    keys, fields = FlowKeys(flow, host.namespace), ["status", "run", "code", "ended_at"]
+    client = flow_client(host.client, keys)
+    found: list[bytes | None] = await client.hmget(keys.flow, fields)  # type: ignore[misc]
     status, run, code, ended_at = found
     if status is None or run is None:
         return None
-    age_ms = now_ms - int(ended_at or now_ms)
+    # By the clock that has noted the end: every server of a cluster has its own.
+    age_ms = await server_us(client) // 1000 - int(ended_at) if ended_at is not None else 0
     return Sighting(status=Status(status.decode()), run=int(run), code=int(code or 0), age_ms=age_ms)
 
 

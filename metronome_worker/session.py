@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from metronome_worker.broker.campaign import ReleaseFeed, unless
-from metronome_worker.broker.connection import is_outage, reason_of
 from metronome_worker.broker.exits import ExitWatch
 from metronome_worker.broker.flows import FlowRecord, Status, load_flow
 from metronome_worker.broker.keys import FlowKeys
 from metronome_worker.broker.leases import Leases, first_of
+from metronome_worker.broker.outages import is_outage, reason_of
 from metronome_worker.errors import FencedError, OperatorError, SupersededError
 
 if TYPE_CHECKING:
@@ -75,7 +75,8 @@ async def follow(
             host.log.info("session_restarts", flow=flow, why=reason_of(failure))
 
 
-def _session(host: Host, keys: FlowKeys, record: FlowRecord, lease_ms: int) -> Session:
+def _session(process: Host, keys: FlowKeys, record: FlowRecord, lease_ms: int) -> Session:
+    host = process.for_flow(keys)
     return Session(
         host=host,
         keys=keys,

@@ -1,270 +1,60 @@
-"""The connection to Redis: opened with time-outs, translated at this edge, waited for when it is lost."""
+"""The client of Redis, whatever stands behind its URL; and the patience with one that is away."""
 
 from __future__ import annotations
 
-import asyncio
-import re
-import socket
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
-from urllib.parse import SplitResult, parse_qsl, urlsplit
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from redis.asyncio import Connection, Redis, SSLConnection, UnixDomainSocketConnection
-from redis.asyncio.connection import AbstractConnection
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import (
-    AuthenticationError,
-    AuthorizationError,
-    ClusterDownError,
-    InvalidResponse,
-    NoPermissionError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    RedisError,
-    ResponseError,
-    TryAgainError,
-)
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.asyncio import ConnectionPool, Redis
+from redis.exceptions import RedisError
 
+from metronome_worker.broker.addresses import Kind, address, parse_url
+from metronome_worker.broker.cluster import ClusterClient, ClusterDirectory
+from metronome_worker.broker.outages import is_outage, raise_translated, reason_of
+from metronome_worker.broker.routing import Nodes, RoutedPool
+from metronome_worker.broker.sentinel import SentinelDirectory
+from metronome_worker.broker.wire import SocketConnection, TcpConnection, connection_settings, network_settings
 from metronome_worker.clock import NS_PER_MS
-from metronome_worker.errors import BrokerUnavailable, OperatorError
+from metronome_worker.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable
     from random import Random
 
     from structlog.typing import FilteringBoundLogger
 
+    from metronome_worker.broker.addresses import RedisUrl
     from metronome_worker.clock import Clock
 
 T = TypeVar("T")
-
-#: No command may block on the server for longer than this.
-LONGEST_BLOCK_MS: Final = 2_000
-#: Without an answer for so long the connection counts as lost; well above the longest block.
-ANSWER_LIMIT_S: Final = LONGEST_BLOCK_MS / 1000 + 3
-CONNECT_LIMIT_S: Final = 3.0
-#: A connection that was idle for this long is tried with PING before it is used.
-_IDLE_LIMIT_S: Final = 30
-#: Keepalive finds a peer that vanished without a word after 15 + 3 × 5 s, also when nothing is sent.
-_KEEPALIVE: Final = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
-
-_SCHEMES: Final = ("redis", "rediss", "unix")
-_TLS_SETTINGS: Final = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname")
-_QUOTING: Final = "inside a password write %23 for #, %2F for /, %3A for :, %40 for @"
-_URL_ADVICE: Final = "Write redis://[USER:PASSWORD@]HOST[:PORT][/DB], rediss://… for TLS, or unix:///PATH?db=DB."
-
-#: What passes by itself: the server is away, starting, failing over, or refuses writes for the time being.  What was
-#: asked may or may not have happened.  (A wrong password is a connection error to redis-py; see ``is_outage``.)
-OUTAGES: Final = (
-    RedisConnectionError,
-    RedisTimeoutError,
-    ReadOnlyError,
-    OutOfMemoryError,
-    ClusterDownError,
-    TryAgainError,
-    BrokerUnavailable,
-)
-#: The same, for replies that redis-py has no exception for.
-_OUTAGE_CODES: Final = ("MISCONF ", "LOADING ", "MASTERDOWN ", "READONLY ", "OOM ")
-_REFUSED: Final = (AuthenticationError, AuthorizationError, NoPermissionError)
-
-
-class _Cancellable(AbstractConnection):
-    """Sends without ``asyncio.wait_for``, through which redis-py sends every command that has a time limit.
-
-    In Python 3.11 a task that is cancelled in the moment in which the inner one is done is given the result instead:
-    the cancellation is lost, and whoever waits for the task's end waits for ever.  (3.12 is right.)
-    """
-
-    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
-        if not self.is_connected:
-            await self.connect()  # type: ignore[no-untyped-call]
-        elif check_health:
-            await self.check_health()  # type: ignore[no-untyped-call]
-        try:
-            async with asyncio.timeout(self.socket_timeout):
-                await self._send_packed_command(command)
-        except TimeoutError:
-            await self.disconnect(nowait=True)
-            raise RedisTimeoutError("Timeout writing to socket") from None
-        except OSError as error:
-            await self.disconnect(nowait=True)
-            raise RedisConnectionError(f"Error while writing to socket: {error}") from error
-        except BaseException:
-            # A connection that was sent a part of a command is of no use any more.
-            await self.disconnect(nowait=True)
-            raise
-
-
-class _TcpConnection(_Cancellable, Connection):
-    pass
-
-
-class _TlsConnection(_Cancellable, SSLConnection):
-    pass
-
-
-class _SocketConnection(_Cancellable, UnixDomainSocketConnection):
-    pass
-
-
-_CONNECTIONS: Final = {"redis": _TcpConnection, "rediss": _TlsConnection, "unix": _SocketConnection}
-
-
-def redact(url: str) -> str:
-    """The URL as it may be shown: without its password, also when it is malformed."""
-    scheme, separator, rest = url.partition("://")
-    if not separator:
-        scheme, rest = "", url
-    userinfo, at, host = rest.rpartition("@")
-    if at:
-        user, has_password, _ = userinfo.partition(":")
-        # Without a colon it is a user's name to Redis, but a password to many who write it.
-        rest = (f"{user}:***" if has_password else "***") + "@" + host
-    return re.sub(r"(?i)\b(password|username)=[^&#]*", r"\1=***", scheme + separator + rest)
-
-
-def address(url: str) -> str:
-    """``HOST:PORT`` or the socket's path, for messages."""
-    parts = urlsplit(url)
-    if parts.scheme == "unix":
-        return parts.path
-    return f"{parts.hostname or 'localhost'}:{parts.port or 6379}"
 
 
 def open_client(url: str, *, name: str = "metronome") -> Redis:
     """A client for ``url``; nothing is sent yet, replies are bytes.  ``name`` is what CLIENT LIST shows.
 
-    redis-py's own retries are off: it would repeat a write whose reply was lost without asking whether that is
-    harmless.  ``Patience`` repeats, around operations that say so.  Raises OperatorError for a URL that is wrong.
+    On a cluster see ``cluster.flow_client``.  Raises OperatorError for a URL that is wrong, or names unusable files.
     """
-    parts = _check_url(url)
-    settings: dict[str, Any] = {}
-    if parts.scheme != "unix":
-        settings = {
-            "socket_keepalive": True,
-            "socket_keepalive_options": {
-                getattr(socket, option): value for option, value in _KEEPALIVE.items() if hasattr(socket, option)
-            },
-        }
-    client: Redis = Redis.from_url(
-        url,
-        client_name=name,
-        decode_responses=False,
-        socket_timeout=ANSWER_LIMIT_S,
-        socket_connect_timeout=CONNECT_LIMIT_S,
-        health_check_interval=_IDLE_LIMIT_S,
-        retry=Retry(NoBackoff(), 0),
-        **settings,
-    )
-    # Not as an argument: the scheme of the URL would win over it.
-    client.connection_pool.connection_class = _CONNECTIONS[parts.scheme]
-    return client
+    parsed = parse_url(url)
+    settings = connection_settings(name, parsed.login, parsed.db)
+    match parsed.kind:
+        case Kind.SOCKET:
+            return Redis.from_pool(ConnectionPool(SocketConnection, path=parsed.path, **settings))
+        case Kind.SERVER:
+            [server] = parsed.endpoints
+            settings |= network_settings(parsed.tls)
+            return Redis.from_pool(ConnectionPool(TcpConnection, host=server.host, port=server.port, **settings))
+        case Kind.SENTINEL | Kind.CLUSTER:
+            return _routed_client(parsed, settings | network_settings(parsed.tls), name)
 
 
-def _check_url(url: str) -> SplitResult:
-    """redis-py passes over what it does not understand (a database that is no number, a setting it does not know)."""
-    reason = ""
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        # urllib quotes the port, which is the password when that holds a slash: its words are not passed on.
-        hint = f"; {_QUOTING}" if "@" in url else ""
-        raise _url_error(url, f"the port must be a number from 1 to 65535{hint}") from None
-    if "://" not in url or parts.scheme not in _SCHEMES:
-        reason = f"the scheme must be {', '.join(_SCHEMES[:-1])} or {_SCHEMES[-1]}"
-    elif parts.fragment:
-        reason = f"there is a # in it; {_QUOTING}"
-    elif port == 0:
-        reason = "the port must be a number from 1 to 65535"
-    elif parts.scheme == "unix" and len(parts.path) < 2:
-        reason = "the path of the socket is missing"
-    elif parts.scheme != "unix" and not re.fullmatch(r"(/\d*)?", parts.path):
-        reason = "what follows the host must be the number of a database, as in /0"
-    else:
-        reason = _check_settings(parts)
-    if reason:
-        raise _url_error(url, reason)
-    return parts
-
-
-def _check_settings(parts: SplitResult) -> str:
-    known = ("db", *_TLS_SETTINGS) if parts.scheme == "rediss" else ("db",)
-    for name, value in parse_qsl(parts.query, keep_blank_values=True):
-        if name not in known:
-            return f"unknown setting {name}; known: {', '.join(known)}"
-        if name == "db" and not value.isdecimal():
-            return "db must be a number"
-    return ""
-
-
-def _url_error(url: str, reason: str) -> OperatorError:
-    return OperatorError("this is not the URL of a Redis:", value=redact(url), reason=reason, advice=_URL_ADVICE)
-
-
-def is_outage(error: BaseException) -> bool:
-    """Whether waiting and trying again is the right answer to ``error``."""
-    if isinstance(error, _REFUSED):
-        return False
-    return isinstance(error, OUTAGES) or (isinstance(error, ResponseError) and str(error).startswith(_OUTAGE_CODES))
-
-
-def translate(error: Exception, url: str) -> Exception:
-    """``error`` in our words: OperatorError, BrokerUnavailable, or itself when it is a bug of ours."""
-    if isinstance(error.__cause__, _REFUSED):
-        error = error.__cause__  # redis-py wraps what happens while it connects to a Unix socket
-    where = address(url)
-    match error:
-        case AuthenticationError() | AuthorizationError():
-            has_password = urlsplit(url).password is not None
-            return OperatorError(
-                "Redis refuses the password in" if has_password else "Redis asks for a password:",
-                value=redact(url),
-                reason=str(error),
-                advice=f"Put the right one into the URL: redis://USER:PASSWORD@{where}/0 (USER may be left out).",
-            )
-        case NoPermissionError():
-            user = urlsplit(url).username or "default"
-            return OperatorError(
-                f"the Redis user {user} may not do what is needed at",
-                value=where,
-                reason=str(error),
-                advice=f"Allow it: ACL SETUSER {user} ~metronome:* &metronome:* "
-                "+@read +@write +@stream +@scripting +@pubsub +@connection +info +time",
-            )
-        case InvalidResponse():
-            return OperatorError(
-                "what answers is not a Redis:",
-                value=where,
-                reason=str(error),
-                advice="Check host and port; with TLS the URL begins with rediss://",
-            )
-        case RedisError() if is_outage(error):
-            return BrokerUnavailable(f"Redis at {where} did not do what was asked: {reason_of(error)}")
-        case _:
-            return error
-
-
-def reason_of(error: BaseException) -> str:
-    return str(error) or type(error).__name__
-
-
-@contextmanager
-def translated(url: str) -> Iterator[None]:
-    """Around commands: redis-py's exceptions become OperatorError or BrokerUnavailable; a bug of ours stays."""
-    try:
-        yield
-    except RedisError as error:
-        raise_translated(error, url)
-
-
-def raise_translated(error: Exception, url: str) -> NoReturn:
-    translation = translate(error, url)
-    raise translation from (None if translation is error else error)
+def _routed_client(url: RedisUrl, settings: dict[str, Any], name: str) -> Redis:
+    nodes = Nodes(settings)
+    if url.kind is Kind.CLUSTER:
+        cluster = ClusterDirectory(url.endpoints, nodes)
+        nodes.settings["on_error"] = cluster.heed
+        return ClusterClient(nodes, cluster)
+    sentinels = SentinelDirectory(url, nodes, name)
+    nodes.settings["on_error"] = sentinels.heed
+    return Redis.from_pool(RoutedPool(nodes, sentinels))
 
 
 class Patience:

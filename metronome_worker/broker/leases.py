@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from msgspec import Struct
 from redis.exceptions import RedisError
 
-from metronome_worker.broker.connection import is_outage
+from metronome_worker.broker.outages import is_outage
 from metronome_worker.broker.scripts import run_script
 from metronome_worker.clock import NS_PER_MS, NS_PER_S
 from metronome_worker.errors import FencedError, SupersededError

@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import Struct
 from redis.exceptions import BusyLoadingError, NoPermissionError, RedisError, ResponseError
 
-from metronome_worker.broker.connection import address, reason_of, redact, translate
+from metronome_worker.broker.addresses import Kind, address, parse_url, redact
+from metronome_worker.broker.cluster import ClusterClient
 from metronome_worker.broker.keys import DEFAULT_NAMESPACE, flow_index
+from metronome_worker.broker.outages import reason_of, translate
+from metronome_worker.broker.sentinel import UnknownService
+from metronome_worker.broker.tls_mismatch import tls_mismatch
 from metronome_worker.errors import BrokerUnavailable, OperatorError
 
 if TYPE_CHECKING:
@@ -16,6 +20,7 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
+    from metronome_worker.broker.addresses import RedisUrl
     from metronome_worker.clock import Clock
 
 #: ``XGROUP SETID … ENTRIESREAD`` came with 7.0.  Valkey reports the Redis version that it is compatible with.
@@ -38,19 +43,38 @@ class ServerWarning(Struct, frozen=True, kw_only=True):
 async def check_server(
     client: Redis, url: str, *, clock: Clock, namespace: str = DEFAULT_NAMESPACE
 ) -> tuple[ServerWarning, ...]:
-    """What the operator should know about the server.  Waits while it is still loading its data.
+    """What the operator should know about the server, or each node of a cluster.  Waits while it loads its data.
 
-    Raises OperatorError when it cannot be used: not reachable, password wrong or missing, not allowed, a replica,
-    a Sentinel, too old.
+    Raises OperatorError when it cannot be used: not reachable, password wrong or missing, certificate not trusted, not
+    allowed, a replica, not what the URL says it is, too old.
     """
+    parsed = parse_url(url)
+    warnings: list[ServerWarning] = []
     try:
-        await _wait_until_loaded(client, clock)
-        warnings = await _judge_info(client, url)
+        for where, server in await _servers(client, parsed):
+            await _wait_until_loaded(server, clock)
+            warnings += await _judge_info(server, parsed.kind, where)
         await client.eval(_PROBE, 1, flow_index(namespace))  # type: ignore[misc]
     except RedisError as error:
-        refusal = _refusal(error, url)
+        refusal = await _refusal(error, url)
         raise refusal from (None if refusal is error else error)
-    return warnings
+    return tuple(warnings)
+
+
+async def _servers(client: Redis, url: RedisUrl) -> list[tuple[str, Redis]]:
+    if not isinstance(client, ClusterClient):
+        return [(url.where, client)]
+    try:
+        return [(str(node), server) for node, server in await client.primaries()]
+    except ResponseError as error:
+        if "cluster support disabled" not in str(error):
+            raise
+        raise OperatorError(
+            "this Redis is not a cluster:",
+            value=url.where,
+            reason=reason_of(error),
+            advice=f"Name it alone: --redis redis://{url.endpoints[0]}/0",
+        ) from error
 
 
 async def _wait_until_loaded(client: Redis, clock: Clock) -> None:
@@ -63,30 +87,46 @@ async def _wait_until_loaded(client: Redis, clock: Clock) -> None:
             return
 
 
-async def _judge_info(client: Redis, url: str) -> tuple[ServerWarning, ...]:
+async def _judge_info(client: Redis, kind: Kind, where: str) -> tuple[ServerWarning, ...]:
     try:
         info = await client.info()
     except NoPermissionError as error:
         unknown = ServerWarning(
             what="could not find out the server's version, role and eviction policy:",
-            value=address(url),
+            value=where,
             reason=reason_of(error),
             advice="Allow INFO to see them checked: ACL SETUSER … +info",
         )
         return (unknown,)
-    return judge(info, url)
+    return judge(info, kind, where)
 
 
-def judge(info: Mapping[str, Any], url: str) -> tuple[ServerWarning, ...]:
-    """Warnings about a server that says ``info`` of itself.  Raises OperatorError when it cannot be used.  Pure."""
-    where = address(url)
-    if info.get("redis_mode") == "sentinel":
+def judge(info: Mapping[str, Any], kind: Kind, where: str) -> tuple[ServerWarning, ...]:
+    """Warnings about a server that says ``info`` of itself.  Raises OperatorError when it cannot be used.  Pure.
+
+    ``kind``: what the URL says that it is.
+    """
+    mode = info.get("redis_mode", info.get("server_mode"))  # the second is Valkey's word
+    if mode == "sentinel":
         raise OperatorError(
             "this is a Sentinel, not the server itself:",
             value=where,
-            advice="Ask it for the primary: SENTINEL GET-MASTER-ADDR-BY-NAME NAME; and name that in the URL.",
+            advice=f"Say so, and which service it watches: --redis redis+sentinel://{where}/SERVICE",
+        )
+    if mode == "cluster" and kind is not Kind.CLUSTER:
+        raise OperatorError(
+            "this Redis is a node of a cluster:",
+            value=where,
+            advice=f"Say so: --redis redis+cluster://{where}",
         )
     if info.get("role") in ("slave", "replica"):
+        if kind is Kind.SENTINEL:
+            raise OperatorError(
+                "the Sentinels name a server that is a read-only replica:",
+                value=where,
+                reason="a failover is under way, or they are set up wrongly",
+                advice="Start again in a moment.",
+            )
         primary = f"{info.get('master_host', '?')}:{info.get('master_port', '?')}"
         raise OperatorError(
             "this Redis is a read-only replica:",
@@ -121,10 +161,27 @@ def _parse_version(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(".")[:2] if part.isdecimal())
 
 
-def _refusal(error: RedisError, url: str) -> Exception:
+async def _refusal(error: RedisError, url: str) -> Exception:
     """At the start nothing is waited for: what would be an outage later is the operator's to look at now."""
     translation = translate(error, url)
     if isinstance(translation, BrokerUnavailable):
+        if isinstance(error, UnknownService):
+            return OperatorError(
+                "no Sentinel knows the service in the URL:",
+                value=redact(url),
+                reason=reason_of(error),
+                advice="`redis-cli -p 26379 SENTINEL MASTERS` lists the names that it knows.",
+            )
+        if isinstance(error, ResponseError) and str(error).startswith("CLUSTERDOWN"):
+            return OperatorError(
+                "the cluster does not serve:",
+                value=address(url),
+                reason=reason_of(error),
+                advice=f"`redis-cli --cluster check {parse_url(url).endpoints[0]}` says which slots nobody owns.",
+            )
+        mismatch = await tls_mismatch(url)
+        if mismatch is not None:
+            return mismatch
         return OperatorError(
             "cannot reach Redis at",
             value=address(url),

@@ -16,10 +16,14 @@ import msgspec
 from msgspec import Struct
 from redis.exceptions import RedisError
 
-from metronome_worker.broker.connection import address, open_client, raise_translated
+from metronome_worker.broker.addresses import address
+from metronome_worker.broker.cluster import flow_client
+from metronome_worker.broker.connection import open_client
 from metronome_worker.broker.flows import Status
 from metronome_worker.broker.keys import FlowKeys, flow_index
 from metronome_worker.broker.members import MEMBER_TTL_MS, Member
+from metronome_worker.broker.outages import is_outage, raise_translated
+from metronome_worker.broker.ticks import server_us
 from metronome_worker.cli.options import redis_option, required_url
 from metronome_worker.errors import BrokerUnavailable
 from metronome_worker.settings import read_environment
@@ -40,6 +44,13 @@ class Verdict(Struct, frozen=True):
     why: str
 
 
+class FlowMembers(Struct, frozen=True):
+    """The members of a flow as they stand in Redis, and the time there: each flow's server has its own clock."""
+
+    now_ms: int
+    values: tuple[bytes, ...]
+
+
 @click.command()
 @click.option("--role", type=click.Choice(("ticker", "worker")), help="Which of several processes on this host.")
 @click.option("--spare-outage", is_flag=True, help="Count as healthy while Redis is away: for liveness probes.")
@@ -52,18 +63,18 @@ def health(*, role: str | None, spare_outage: bool, redis_url: str | None) -> in
     environment = read_environment(os.environ)
     url = required_url(redis_url, environment)
     try:
-        now_ms, members = asyncio.run(_ask(url, environment.namespace))
+        members = asyncio.run(_ask(url, environment.namespace))
     except BrokerUnavailable as outage:
         if not spare_outage:
             raise
         click.echo(f"healthy as far as can be told: {outage}")
         return 0
-    verdict = judge(members, now_ms, socket.gethostname(), role)
+    verdict = judge(members, socket.gethostname(), role)
     click.echo(("healthy: " if verdict.is_healthy else "unhealthy: ") + verdict.why)
     return 0 if verdict.is_healthy else _UNHEALTHY
 
 
-def judge(members: dict[str, list[bytes]], now_ms: int, host: str, role: str | None) -> Verdict:
+def judge(members: dict[str, FlowMembers], host: str, role: str | None) -> Verdict:
     """Of the members of each flow that has not ended, as they stand in Redis, is one of this host alive?  Pure.
 
     One flow is enough: it is the same loop that speaks in all of them, and one deployed a moment ago is not followed
@@ -71,8 +82,13 @@ def judge(members: dict[str, list[bytes]], now_ms: int, host: str, role: str | N
     """
     if not members:
         return Verdict(True, "Redis answers, no flow runs")
-    seen = [sighting for values in members.values() for value in values if (sighting := _sighting(value)) is not None]
-    ours = [(now_ms - at, one) for at, one in seen if one.host == host and role in (None, one.role)]
+    seen = [
+        (flow.now_ms - sighting[0], sighting[1])
+        for flow in members.values()
+        for value in flow.values
+        if (sighting := _sighting(value)) is not None
+    ]
+    ours = [(age_ms, one) for age_ms, one in seen if one.host == host and role in (None, one.role)]
     what = f"{role or 'ticker or worker'} of {host}"
     if not ours:
         return Verdict(False, f"no {what} in {', '.join(sorted(members))}")
@@ -89,8 +105,8 @@ def _sighting(value: bytes) -> tuple[int, Member] | None:
         return None
 
 
-async def _ask(url: str, namespace: str) -> tuple[int, dict[str, list[bytes]]]:
-    """The server's time, and the members of each flow that has not ended.  Raises ``BrokerUnavailable`` in an outage.
+async def _ask(url: str, namespace: str) -> dict[str, FlowMembers]:
+    """The members of each flow that has not ended.  Raises ``BrokerUnavailable`` in an outage.
 
     Asks for these alone, and imports no more than that takes: a probe runs every few seconds, in every container.
     """
@@ -106,13 +122,30 @@ async def _ask(url: str, namespace: str) -> tuple[int, dict[str, list[bytes]]]:
         await client.aclose()
 
 
-async def _members(client: Redis, namespace: str) -> tuple[int, dict[str, list[bytes]]]:
+async def _members(client: Redis, namespace: str) -> dict[str, FlowMembers]:
     names: list[bytes] = await client.hkeys(flow_index(namespace))  # type: ignore[misc]
-    found = {}
+    found, outage = {}, None
     for name in names:
         keys = FlowKeys(name.decode(), namespace)
-        status: bytes | None = await client.hget(keys.flow, "status")  # type: ignore[misc]
-        if status is not None and status.decode() != Status.ENDED.value:
-            found[keys.flow_name] = list(await client.hvals(keys.members))  # type: ignore[misc]
-    seconds, micros = await client.time()
-    return int(seconds) * 1000 + int(micros) // 1000, found
+        try:
+            members = await _members_of(flow_client(client, keys), keys)
+        except RedisError as error:
+            # In a cluster the flows of other nodes can still tell.
+            if not is_outage(error):
+                raise
+            outage = error
+        else:
+            if members is not None:
+                found[keys.flow_name] = members
+    if outage is not None and not found:
+        raise outage
+    return found
+
+
+async def _members_of(server: Redis, keys: FlowKeys) -> FlowMembers | None:
+    """None for a flow that has ended, or is none any more."""
+    status: bytes | None = await server.hget(keys.flow, "status")  # type: ignore[misc]
+    if status is None or status.decode() == Status.ENDED.value:
+        return None
+    values: list[bytes] = await server.hvals(keys.members)  # type: ignore[misc]
+    return FlowMembers(await server_us(server) // 1000, tuple(values))

@@ -15,9 +15,9 @@ from msgspec.structs import replace
 from redis.exceptions import ResponseError
 
 from metronome_worker.broker.commits import state_of
-from metronome_worker.broker.connection import is_outage
 from metronome_worker.broker.flows import load_flow
 from metronome_worker.broker.keys import GROUP
+from metronome_worker.broker.outages import is_outage
 from metronome_worker.connectors.schedules import ticked_sources
 from metronome_worker.errors import OperatorError
 from metronome_worker.observe.cut import NO_ID, Cut, Group, StreamEnd, history_of
@@ -48,11 +48,12 @@ class Recording(Struct, frozen=True, kw_only=True):
     history: History
 
 
-async def record(host: Host, keys: FlowKeys, exit_codes: tuple[int, ...] = ()) -> Recording:
+async def record(process: Host, keys: FlowKeys, exit_codes: tuple[int, ...] = ()) -> Recording:
     """The history of the run under way, or of the last one.  Raises ``OperatorError`` when it cannot be read.
 
     ``exit_codes``: what processes are known to have ended with.
     """
+    host = process.for_flow(keys)
     for _ in range(_ATTEMPTS):
         cut = await _take_cut(host, keys)
         if cut is None:

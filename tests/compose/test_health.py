@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from metronome_worker.broker.members import MEMBER_TTL_MS, Member
-from metronome_worker.cli.health import judge
+from metronome_worker.cli.health import FlowMembers, judge
 
 NOW_MS = 1_000_000
 
@@ -37,5 +37,6 @@ def seen(ago_ms: int, *, role: str = "worker", host: str = "here") -> bytes:
 def test_process_is_alive_when_it_was_heard_of_in_a_flow_that_runs(
     members: dict[str, list[bytes]], role: str | None, is_healthy: bool
 ) -> None:
-    verdict = judge(members, NOW_MS, "here", role)
+    flows = {flow: FlowMembers(NOW_MS, tuple(values)) for flow, values in members.items()}
+    verdict = judge(flows, "here", role)
     assert verdict.is_healthy is is_healthy, verdict.why

@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 from msgspec import Struct
 
 from metronome_worker.cli.main import main
@@ -31,6 +32,8 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         monkeypatch.setattr(sys, "argv", ["metronome", *arguments])
         with pytest.raises(SystemExit) as left:
             main()
+        # The log that a command has set up would be that of the tests after this one.
+        structlog.reset_defaults()
         said = capsys.readouterr()
         assert isinstance(left.value.code, int)
         return Outcome(status=left.value.code, stdout=said.out, stderr=said.err)

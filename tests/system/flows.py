@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -58,6 +59,12 @@ def run(folder: Path, text: str, *options: str, **environment: str) -> RealProce
     """``metronome run`` on a flow, which is written into the folder first."""
     (folder / "flow.troy").write_text(text, encoding="utf-8")
     return RealProcess([*METRONOME, "run", "flow.troy", *options], folder, **environment)
+
+
+def said_by(*arguments: str, folder: Path) -> tuple[int, str]:
+    """The status of a short command in a process of its own, and all that it said."""
+    done = subprocess.run([*METRONOME, *arguments], cwd=folder, capture_output=True, text=True, timeout=30, check=False)
+    return done.returncode, done.stdout + done.stderr
 
 
 def lines_in(file: Path) -> list[str]:

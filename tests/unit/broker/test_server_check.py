@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from redis import Redis
 
+from metronome_worker.broker.addresses import Kind
 from metronome_worker.broker.connection import open_client
 from metronome_worker.broker.embedded import EmbeddedServer
 from metronome_worker.broker.server_check import ServerWarning, check_server, judge
@@ -120,17 +121,19 @@ async def test_number_of_a_database_that_does_not_exist_is_refused(valkey_url: s
     ("info", "words"),
     [
         ({"redis_version": "6.2.14", "role": "master"}, "too old: 6.2.14"),
-        ({"redis_version": "7.0.15", "redis_mode": "sentinel"}, "Sentinel"),
+        ({"redis_version": "7.0.15", "redis_mode": "sentinel"}, "Sentinel(.|\n)*redis\\+sentinel://host:6379/SERVICE"),
+        ({"redis_version": "7.2.4", "server_mode": "sentinel"}, "Sentinel"),
+        ({"redis_version": "7.0.15", "redis_mode": "cluster"}, "cluster(.|\n)*redis\\+cluster://host:6379"),
     ],
 )
 def test_server_that_cannot_serve_is_refused(info: dict[str, Any], words: str) -> None:
     with pytest.raises(OperatorError, match=words):
-        judge(info, "redis://host/0")
+        judge(info, Kind.SERVER, "host:6379")
 
 
 @pytest.mark.parametrize("version", ["7.0.15", "7.2.4", "8.0.0", "10.1"])
 def test_server_from_7_0_on_is_taken(version: str) -> None:
-    assert judge({"redis_version": version, "role": "master"}, "redis://host/0") == ()
+    assert judge({"redis_version": version, "role": "master"}, Kind.SERVER, "host:6379") == ()
 
 
 async def test_server_that_is_still_loading_is_waited_for() -> None:
