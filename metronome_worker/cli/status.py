@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from metronome_worker.host import Host
-    from metronome_worker.observe.status import LeaseStatus
+    from metronome_worker.observe.status import LeaseStatus, StageStatus
 
 _WATCH_S = 1.0
 
@@ -85,11 +85,17 @@ def _flow(one: FlowStatus) -> list[RenderableType]:
         ticks.add_row(s.connector, str(s.published), str(s.skipped), late)
     stages = Table("stage", "worker", "waiting", "commits")
     for stage in one.stages:
-        stages.add_row(stage.stage, _who(stage.worker, stage.lease), str(stage.lag), str(stage.commits))
+        stages.add_row(stage.stage, _workers(stage), str(stage.lag), str(stage.commits))
     parts: list[RenderableType] = [Text(f"{head}, {led}"), ticks, stages]
     if one.dead:
         parts.append(Text(f"{one.dead} dead letters: metronome dead list {one.flow}"))
     return parts
+
+
+def _workers(stage: StageStatus) -> str:
+    if stage.is_shared:
+        return f"shared: {', '.join(stage.workers)}" if stage.workers else "nobody"
+    return _who(next(iter(stage.workers), None), stage.lease)
 
 
 def _who(name: str | None, lease: LeaseStatus) -> str:

@@ -34,11 +34,15 @@ class ScheduleStatus(Struct, frozen=True, kw_only=True):
 
 
 class StageStatus(Struct, frozen=True, kw_only=True):
-    """A stage: ``lag`` is how many entries wait, ``worker`` who runs it (host:pid), if that is known."""
+    """A stage: ``lag`` is how many entries are not done, ``workers`` who runs it (host:pid), as far as that is known.
+
+    A shared stage has no lease.
+    """
 
     stage: str
+    is_shared: bool
     lease: LeaseStatus
-    worker: str | None
+    workers: tuple[str, ...]
     lag: int
     commits: int
 
@@ -73,7 +77,7 @@ async def flow_status(client: Redis, keys: FlowKeys) -> FlowStatus | None:
     layout = msgspec.json.decode(record[b"layout"], type=Layout)
     members = await _members(client, keys)
     schedules = await asyncio.gather(*(_schedule(client, keys, s.connector) for s in layout.schedules))
-    stages = await asyncio.gather(*(_stage(client, keys, s, sources, members) for s, sources in layout.stages.items()))
+    stages = await asyncio.gather(*(_stage(client, keys, layout, stage, members) for stage in layout.stages))
     status = record[b"status"].decode()
     return FlowStatus(
         flow=keys.flow_name,
@@ -82,7 +86,7 @@ async def flow_status(client: Redis, keys: FlowKeys) -> FlowStatus | None:
         revision=int(record[b"revision"]),
         code=int(record[b"code"]) if b"code" in record else None,
         ticker=await _lease(client, keys, TICKER),
-        leader=_holder_of(members, TICKER),
+        leader=next(iter(_holders_of(members, TICKER)), None),
         schedules=tuple(schedules),
         stages=tuple(stages),
         members=members,
@@ -102,9 +106,9 @@ async def _members(client: Redis, keys: FlowKeys) -> dict[str, Any]:
     return members
 
 
-def _holder_of(members: dict[str, Any], lease: str) -> str | None:
-    holders = [m for m in members.values() if lease in m.get("holds", ())]
-    return f"{holders[0]['host']}:{holders[0]['pid']}" if holders else None
+def _holders_of(members: dict[str, Any], name: str) -> tuple[str, ...]:
+    """Who says that it holds a lease, or works on a shared stage."""
+    return tuple(sorted(f"{m['host']}:{m['pid']}" for m in members.values() if name in m.get("holds", ())))
 
 
 async def _lease(client: Redis, keys: FlowKeys, name: str) -> LeaseStatus:
@@ -125,19 +129,18 @@ async def _schedule(client: Redis, keys: FlowKeys, connector: str) -> ScheduleSt
     )
 
 
-async def _stage(
-    client: Redis, keys: FlowKeys, stage: str, sources: tuple[str, ...], members: dict[str, Any]
-) -> StageStatus:
+async def _stage(client: Redis, keys: FlowKeys, layout: Layout, stage: str, members: dict[str, Any]) -> StageStatus:
     state = await load_state(client, keys.state(stage))
     lag = 0
-    for source in sources:
-        if await client.exists(keys.events(source)):
-            info: dict[str, Any] = await client.xinfo_stream(keys.events(source))
-            lag += max(0, info["entries-added"] - state.read.get(source, 0))
+    for name in layout.stages[stage]:
+        if await client.exists(keys.events(name)):
+            info: dict[str, Any] = await client.xinfo_stream(keys.events(name))
+            lag += max(0, info["entries-added"] - state.read.get(name, 0))
     return StageStatus(
         stage=stage,
+        is_shared=stage in layout.shared,
         lease=await _lease(client, keys, stage),
-        worker=_holder_of(members, stage),
+        workers=_holders_of(members, stage),
         lag=lag,
         commits=state.commits,
     )

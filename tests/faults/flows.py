@@ -18,6 +18,27 @@ def counting(folder: Path, interval_ms: int, stages: int = 1) -> str:
     )
 
 
+def with_failures(text: str, interval_ms: int) -> str:
+    """The same, and a stage that all workers share: every event of ``fails`` becomes a dead letter."""
+    return text.replace(
+        "end;\ndeploy",
+        "\n".join(
+            (
+                f'  define connector fails from metronome with config = {{"interval": {interval_ms}}} end;',
+                "  define connector gone from null;",
+                "  define pipeline failing pipeline select event.id / 0 from in into out; end;",
+                "  create connector fails;",
+                "  create connector gone;",
+                "  create pipeline failing;",
+                "  connect /connector/fails to /pipeline/failing;",
+                "  connect /pipeline/failing to /connector/gone;",
+                "end;",
+                "deploy",
+            )
+        ),
+    )
+
+
 def names(stages: int) -> list[str]:
     return [f"tick{number or ''}" for number in range(stages)]
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
 from random import Random
 from typing import TYPE_CHECKING, Final
 
 from metronome_worker.observe.history import judge
 from tests.faults.deployment import Deployment, measured
-from tests.faults.flows import counting, names
+from tests.faults.flows import counting, names, with_failures
 from tests.faults.scale import SCALE
 from tests.system.flows import assert_each_once
 
@@ -21,7 +22,7 @@ STAGES: Final = 3
 
 def test_files_and_counters_are_exact_whatever_is_done_to_the_workers(tmp_path: Path) -> None:
     random = Random(3)
-    with Deployment(tmp_path, counting(tmp_path, INTERVAL_MS, STAGES)) as deployment:
+    with Deployment(tmp_path, with_failures(counting(tmp_path, INTERVAL_MS, STAGES), INTERVAL_MS)) as deployment:
         deployment.start_all(tickers=2, workers=3)
         for fault in range(SCALE.worker_faults):
             stage = random.choice(names(STAGES))
@@ -42,9 +43,17 @@ def test_files_and_counters_are_exact_whatever_is_done_to_the_workers(tmp_path: 
             deployment.await_progress(20, name)
         deployment.leave()
         history = deployment.judged(deployment.exit_codes())
-    for schedule, stage in zip(history.schedules, history.stages, strict=True):
+        letters = [fields for _, fields in deployment.client.xrange(deployment.keys.dead)]
+    *exclusive, (fails, shared) = zip(history.schedules, history.stages, strict=True)
+    # A letter for each event of the stage that all share, counted in Redis: none is lost, and none is doubled.
+    assert sorted(json.loads(letter["event"])["id"] for letter in letters) == list(range(fails.published))
+    assert shared.read["fails"] == fails.published
+    for schedule, stage in exclusive:
         assert assert_each_once(tmp_path / f"{schedule.connector}.log") == schedule.published
-        assert stage.read == {schedule.connector: schedule.published}
+        assert stage.read[schedule.connector] == schedule.published
         assert schedule.skipped == 0
-    lines = sum(schedule.published for schedule in history.schedules)
-    measured(f"{SCALE.worker_faults} workers killed or stopped: {lines} lines in {STAGES} files, each once, in order")
+    lines = sum(schedule.published for schedule, _ in exclusive)
+    measured(
+        f"{SCALE.worker_faults} workers killed or stopped: {lines} lines in {STAGES} files, each once, in order; "
+        f"{len(letters)} letters of the shared stage, each once"
+    )

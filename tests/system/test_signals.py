@@ -111,7 +111,7 @@ def bytes_in(pipe: int) -> int:
 
 def test_signal_during_the_delay_of_an_exit_leaves_with_the_signals_status(tmp_path: Path) -> None:
     with run(tmp_path, LEAVING_LATER) as process:
-        process.wait_for_output("stage_taken", 10)
+        process.wait_for_output("stage_joined", 10)
         process.terminate()
         assert process.wait(5) == 0, process.stderr
     assert_nothing_remains(tmp_path)
