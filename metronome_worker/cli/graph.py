@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from metronome_worker.cli.options import redis_option, strict_option
-from metronome_worker.plan.explain import plan_as_dict, plan_as_dot, plan_as_mermaid
+from metronome_worker.plan.explain import plan_as_dict, plan_as_dot, plan_as_mermaid, run_by
 from metronome_worker.settings import read_environment
 
 if TYPE_CHECKING:
@@ -67,14 +67,13 @@ def _tree(plan: FlowPlan) -> Tree:
     from rich.tree import Tree
 
     root = Tree(f"flow {plan.flow}")
-    for name, stage in plan_as_dict(plan)["stages"].items():
-        how = "every worker takes some of its events" if stage["shared"] else "one worker at a time, in order"
-        branch = root.add(f"stage {name}: {how}")
-        if stage["shared"]:
-            branch.add("because nothing in it keeps a state or an order")
-        for reason in stage["reasons"]:
-            branch.add(f"because it {reason}")
-        for node, ports in stage["nodes"].items():
+    nodes = {name: shown["nodes"] for name, shown in plan_as_dict(plan)["stages"].items()}
+    for stage in plan.stages:
+        how, reasons = run_by(stage)
+        branch = root.add(f"stage {stage.name}: {how}")
+        for reason in reasons:
+            branch.add(f"because {reason}")
+        for node, ports in nodes[stage.name].items():
             for port, places in ports.items():
                 for place in places:
                     branch.add(f"{node} -> {place}" if port == "out" else f"{node} ({port}) -> {place}")

@@ -61,11 +61,23 @@ def _places(targets: Iterable[Target]) -> list[str]:
     return [f"{target.node}/{target.port}" if target.port != "in" else target.node for target in targets]
 
 
+def run_by(stage: Stage) -> tuple[str, tuple[str, ...]]:
+    """Who runs a stage, and why, as sentences begin."""
+    if stage.is_shared:
+        return "every worker takes some of its events", ("nothing in it keeps a state or an order",)
+    return "one worker at a time, in order", tuple(f"it {reason}" for reason in stage.reasons)
+
+
+def _title(stage: Stage, line_break: str) -> str:
+    how, reasons = run_by(stage)
+    return line_break.join((f"stage {stage.name}: {how}", *(f"because {reason}" for reason in reasons)))
+
+
 def plan_as_mermaid(plan: FlowPlan) -> str:
     """A Mermaid flowchart: a box for each stage, an arrow for each way that events take."""
     ids, lines = _Ids(), ["graph LR"]
     for stage in plan.stages:
-        lines.append(f'  subgraph {ids.of("stage " + stage.name)}["stage {stage.name}"]')
+        lines.append(f'  subgraph {ids.of("stage " + stage.name)}["{_title(stage, "<br>")}"]')
         lines += [f'    {ids.of(node)}["{node}"]' for node in _nodes(stage)]
         lines.append("  end")
         for start, port, end in _arrows(stage):
@@ -79,7 +91,8 @@ def plan_as_dot(plan: FlowPlan) -> str:
     lines = [f'digraph "{plan.flow}" {{', "  rankdir=LR;", "  node [shape=box];"]
     for number, stage in enumerate(plan.stages):
         lines.append(f"  subgraph cluster_{number} {{")
-        lines.append(f'    label="stage {stage.name}";')
+        title = _title(stage, r"\n")
+        lines.append(f'    label="{title}";')
         lines += [f'    "{node}";' for node in _nodes(stage)]
         lines.append("  }")
         for start, port, end in _arrows(stage):

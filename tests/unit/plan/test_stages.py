@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from metronome_worker.plan.explain import plan_as_dot, plan_as_mermaid
 from tests.unit.plan.flows import build_flow
 
 if TYPE_CHECKING:
@@ -30,6 +31,24 @@ def test_exit_joins_no_stages() -> None:
         ("ticks", ("stop",), ()),
         ("tocks", ("stop",), ()),
     ]
+
+
+def test_stage_that_keeps_no_order_is_shared_and_graph_says_why() -> None:
+    built = build_flow(
+        SOURCES + "create connector f from library::write_file;"
+        "connect /pipeline/a to /connector/stop; connect /pipeline/b to /connector/f;"
+    )
+    assert [(stage.name, stage.is_shared) for stage in built.plan.stages] == [("ticks", True), ("tocks", False)]
+    shared = "stage ticks: every worker takes some of its events{}because nothing in it keeps a state or an order"
+    owned = "stage tocks: one worker at a time, in order{}because it writes the file /connector/f in order"
+    for show, line_break in ((plan_as_mermaid, "<br>"), (plan_as_dot, r"\n")):
+        assert shared.format(line_break) in show(built.plan)
+        assert owned.format(line_break) in show(built.plan)
+
+
+def test_sources_that_share_a_pipeline_of_a_shared_stage_need_no_order() -> None:
+    [stage] = stages("connect /pipeline/a to /pipeline/b; connect /pipeline/b to /connector/stop;")
+    assert (stage.sources, stage.is_shared) == (("ticks", "tocks"), True)
 
 
 def test_file_joins_the_stages_that_write_it() -> None:
