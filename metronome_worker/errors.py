@@ -6,12 +6,23 @@ into a message and a process status; none reaches a user as a traceback.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from metronome_worker.language.diagnostics import Diagnostic
+
+#: The most of a value that a message shows.
+_SHOWN: Final = 60
+
+
+def shown(value: bytes | str | None) -> str:
+    """A value that was found somewhere, as a message may show it: on one line, and not all of a long one."""
+    if value is None:
+        return "missing"
+    text = value.decode(errors="backslashreplace") if isinstance(value, bytes) else value
+    return ascii(text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "...")
 
 
 class MetronomeError(Exception):

@@ -6,7 +6,7 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
-from metronome_worker.broker.leases import Held, Lease
+from metronome_worker.broker.leases import Held, Lease, first_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -67,11 +67,14 @@ async def win(leases: Leases, feed: ReleaseFeed, name: str, *, yields: Callable[
 
 
 async def unless(stopping: asyncio.Event, work: Coroutine[None, None, T]) -> T | None:
-    """Do ``work``, or drop it and return None as soon as ``stopping`` is set."""
-    async with asyncio.TaskGroup() as group:
-        working = group.create_task(work)
-        stop = group.create_task(stopping.wait())
-        await asyncio.wait({working, stop}, return_when=asyncio.FIRST_COMPLETED)
-        stop.cancel()
-        working.cancel()
+    """Do ``work``, or drop it and return None as soon as ``stopping`` is set.  Raises what the work raises."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            working = group.create_task(work)
+            stop = group.create_task(stopping.wait())
+            await asyncio.wait({working, stop}, return_when=asyncio.FIRST_COMPLETED)
+            stop.cancel()
+            working.cancel()
+    except BaseExceptionGroup as failures:
+        raise first_of(failures) from None
     return None if working.cancelled() else working.result()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Struct
 
+from metronome_worker.broker.damage import mistyped
+from metronome_worker.broker.keys import flow_in
 from metronome_worker.broker.scripts import run_script
-from metronome_worker.errors import FencedError, OperatorError, SupersededError
+from metronome_worker.errors import FencedError, OperatorError, SupersededError, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -104,19 +107,22 @@ _TYPES = {"XADD": "stream", "XGROUP": "stream", "XACK": "stream", "HSET": "hash"
 async def load_state(client: Redis, key: str) -> StageState:
     """Read a state hash.  Raises ``OperatorError`` when it is damaged: going on would lose or repeat events."""
     fields: dict[bytes, bytes] = await client.hgetall(key)  # type: ignore[misc]
+    if not fields:
+        raise _gone(key, "there is no such key")
     return state_of(key, fields)
 
 
 def state_of(key: str, fields: Mapping[bytes, bytes]) -> StageState:
     """The state that the hash at ``key`` holds.  Raises as ``load_state`` does."""
     try:
-        return _parse_state({name.decode(): value for name, value in fields.items()})
-    except (ValueError, msgspec.DecodeError) as error:
+        return _parse_state({name.decode(errors="replace"): value for name, value in fields.items()})
+    except ValueError as error:
         raise OperatorError(
             "the state of a stage is damaged:",
             value=key,
             reason=str(error),
-            advice=f"look at it with `redis-cli HGETALL '{key}'`; put it right, or end the run and start anew",
+            advice=f"look at it with `redis-cli HGETALL '{key}'` and put it right; or begin a new run: "
+            f"`metronome exit --flow {flow_in(key)}`, then deploy the flow again",
         ) from error
 
 
@@ -124,22 +130,70 @@ def _parse_state(fields: Mapping[str, bytes]) -> StageState:
     positions, read, open_, nodes = {}, {}, {}, {}
     for name, value in fields.items():
         if name.startswith(_POSITION):
+            if not re.fullmatch(rb"\d{1,20}-\d{1,20}", value):
+                raise ValueError(f"{name} is {shown(value)}, which is not the ID of an entry")
             positions[name.removeprefix(_POSITION)] = value.decode()
         elif name.startswith(_READ):
-            read[name.removeprefix(_READ)] = int(value)
+            read[name.removeprefix(_READ)] = _whole(name, value)
         elif name.startswith(_OPEN):
-            open_[name.removeprefix(_OPEN)] = msgspec.json.decode(value, type=list[str])
+            open_[name.removeprefix(_OPEN)] = _ids(name, value)
         elif name.startswith(_NODE) or name == "cursor":
-            nodes[name] = msgspec.json.decode(value)
+            nodes[name] = _node_state(name, value)
     return StageState(
-        commits=int(fields.get("commits", 0)),
+        commits=_whole("commits", fields.get("commits", b"0")),
         positions=positions,
         read=read,
         open=open_,
         nodes=nodes,
-        attempt=fields.get("attempt", b"").decode(),
-        deaths=int(fields.get("deaths", 0)),
+        attempt=fields.get("attempt", b"").decode(errors="replace"),
+        deaths=_whole("deaths", fields.get("deaths", b"0")),
     )
+
+
+def _whole(name: str, value: bytes) -> int:
+    if not re.fullmatch(rb"\d{1,18}", value):
+        raise ValueError(f"{name} is {shown(value)}, no whole number")
+    return int(value)
+
+
+def _ids(name: str, value: bytes) -> list[str]:
+    try:
+        return msgspec.json.decode(value, type=list[str])
+    except (msgspec.DecodeError, RecursionError):
+        raise ValueError(f"{name} is {shown(value)}, no JSON list of entries") from None
+
+
+def _node_state(name: str, value: bytes) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(value, type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError):
+        raise ValueError(f"{name} is {shown(value)}, no JSON record") from None
+
+
+def position_of(state: StageState, source: str, key: str) -> str:
+    """Where a stage goes on in a stream.  Raises ``OperatorError`` when that is not known."""
+    if source not in state.positions:
+        raise _gone(key, f"it holds no {_POSITION}{source}")
+    return state.positions[source]
+
+
+def _gone(key: str, what: str) -> OperatorError:
+    # A deployment makes it, with the places to read from.
+    return OperatorError(
+        "the state of a stage is gone:",
+        value=key,
+        reason=f"{what}; to read the stream from its beginning would repeat events",
+        advice=f"begin a new run: `metronome exit --flow {flow_in(key)}`, then deploy the flow again",
+    )
+
+
+async def stream_ends(client: Redis, keys: FlowKeys, sources: Sequence[str]) -> dict[str, str]:
+    """Source to the last ID that was ever given in its stream; 0-0 where there is none."""
+    ends = dict.fromkeys(sources, "0-0")
+    for source in sources:
+        if await client.exists(keys.events(source)):
+            ends[source] = (await client.xinfo_stream(keys.events(source)))["last-generated-id"].decode()
+    return ends
 
 
 def state_fields(positions: Mapping[str, str], read: Mapping[str, int], nodes: Mapping[str, Any]) -> list[str | bytes]:
@@ -190,11 +244,7 @@ def settled(reply: list[bytes], state_key: str) -> int:
         case Outcome.COMMITTED:
             return int(reply[1])
         case Outcome.DAMAGED:
-            raise OperatorError(
-                "a key holds something of another type:",
-                value=reply[1].decode(),
-                advice="somebody else writes under this name; look at it with `redis-cli TYPE`, rename it or delete it",
-            )
+            raise mistyped(reply[1].decode(), reply[2].decode(), reply[3].decode())
         case Outcome.STOPPED:
             raise SupersededError(f"the run that {state_key} belongs to is over")
         case outcome:

@@ -48,11 +48,14 @@ class ExitState(Struct, frozen=True, kw_only=True):
 
 
 def fold(state: ExitState, entry_id: str, fields: Mapping[str, str]) -> ExitState:
-    """The state after one more entry.  What does not make sense is passed over: anybody may write here."""
+    """The state after one more entry.  What does not make sense is passed over: anybody may write here.
+
+    Only a leader writes a barrier and an end: they carry its epoch.
+    """
     at_ms = int(entry_id.split("-", maxsplit=1)[0])
     if "exit" in fields and state.request is None:
         return replace(state, request=_request(at_ms, fields))
-    if "barrier" in fields and state.barrier is None:
+    if "barrier" in fields and "epoch" in fields and state.barrier is None:
         try:
             barrier = msgspec.json.decode(fields["barrier"], type=dict[str, str])
         except msgspec.DecodeError:
@@ -60,7 +63,7 @@ def fold(state: ExitState, entry_id: str, fields: Mapping[str, str]) -> ExitStat
         return replace(state, barrier=barrier, barrier_ms=at_ms)
     if "drained" in fields:
         return replace(state, drained=state.drained | {fields["drained"]})
-    if "end" in fields and state.end is None:
+    if "end" in fields and "epoch" in fields and state.end is None:
         return replace(state, end=_whole(fields["end"], 0))
     return state
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -10,8 +11,11 @@ from msgspec import Struct
 
 from metronome_worker.broker.keys import GROUP, FlowKeys, flow_index
 from metronome_worker.broker.scripts import run_script
+from metronome_worker.errors import OperatorError, shown
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from redis.asyncio import Redis
 
     from metronome_worker.broker.scripts import Argument
@@ -48,11 +52,15 @@ class Layout(Struct, frozen=True, kw_only=True):
 
 
 class Deployed(Struct, frozen=True):
-    """``outcome``: started, changed, unchanged, leaving, ended or superseded (see ``deploy_flow.lua``)."""
+    """``outcome``: started, changed, unchanged, leaving, ended or superseded (see ``deploy_flow.lua``).
+
+    ``replaces``: the file of the source whose place was taken, and its revision; empty when there was none.
+    """
 
     outcome: str
     run: int
     revision: int
+    replaces: str = ""
 
 
 class Status(Enum):
@@ -61,17 +69,15 @@ class Status(Enum):
     ENDED = "ended"
 
 
-class FlowRecord(Struct, frozen=True, kw_only=True):
-    """The hash ``<namespace>:{F}:flow``.  ``exit_from``: the exit stream's last ID before this run.
+class Standing(Struct, frozen=True, kw_only=True):
+    """How a flow stands.  ``exit_from``: the exit stream's last ID before this run.
 
     ``code``: what the run ends, or ended, with; None while nobody has asked it to leave.
     """
 
     run: int
     revision: int
-    digest: str
     status: Status
-    bundle: Bundle
     exit_from: str
     code: int | None
 
@@ -79,6 +85,13 @@ class FlowRecord(Struct, frozen=True, kw_only=True):
     def token(self) -> str:
         """What every write of this run carries."""
         return f"{self.run}.{self.revision}"
+
+
+class FlowRecord(Standing, frozen=True, kw_only=True):
+    """The hash ``<namespace>:{F}:flow``: how the flow stands, and its source."""
+
+    digest: str
+    bundle: Bundle
 
 
 async def deploy_flow(
@@ -97,17 +110,60 @@ async def deploy_flow(
     does not begin a new run.
     """
     while True:
-        before: list[bytes | None] = await client.hmget(keys.flow, ["revision", "layout"])  # type: ignore[misc]
-        old = msgspec.json.decode(before[1], type=Layout) if before[1] else None
+        before: dict[bytes, bytes] = await client.hgetall(keys.flow)  # type: ignore[misc]
+        is_whole = not before or _is_whole(keys, before, digest, bundle)
         places = Places(keys)
+        old = _layout_before(before)
+        if old is None and before.get(b"digest") == digest.encode():
+            old = layout  # the same source needs the same
         plan = msgspec.json.encode(deployment_plan(places, old, layout))
         args: list[Argument] = [digest, msgspec.json.encode(bundle), msgspec.json.encode(layout), plan]
-        args += [before[0] or 0, grace_ms, int(force), keys.news, GROUP]
+        args += [_number(before.get(b"revision")) or 0, grace_ms, int(force), keys.news, GROUP, int(not is_whole)]
         outcome, run, revision = await run_script(client, "deploy_flow", places.names, args)
         if outcome != b"moved":
             break
     await client.hset(flow_index(keys.namespace), keys.flow_name, str(revision))  # type: ignore[misc]
-    return Deployed(outcome.decode(), run, revision)
+    is_other = outcome in (b"started", b"changed") and before.get(b"digest", digest.encode()) != digest.encode()
+    return Deployed(outcome.decode(), run, revision, _source_name(before) if is_other else "")
+
+
+def _is_whole(keys: FlowKeys, fields: Mapping[bytes, bytes], digest: str, bundle: Bundle) -> bool:
+    """Whether what is deployed can be read, and is what its digest says where that is ``digest``."""
+    try:
+        record = _record(keys, fields)
+        msgspec.json.decode(fields.get(b"layout", b""), type=Layout)
+    except (OperatorError, msgspec.DecodeError):
+        return False
+    return record.digest != digest or record.bundle == bundle
+
+
+def _layout_before(fields: Mapping[bytes, bytes]) -> Layout | None:
+    """What was needed before; None when that is not known, which leaves what is there where it is."""
+    try:
+        return msgspec.json.decode(fields.get(b"layout", b""), type=Layout)
+    except msgspec.DecodeError:
+        return None
+
+
+def layout_in(keys: FlowKeys, stored: bytes | None) -> Layout:
+    """The layout that is stored.  Raises ``OperatorError`` when it cannot be read."""
+    try:
+        return msgspec.json.decode(stored or b"", type=Layout)
+    except msgspec.DecodeError as error:
+        raise OperatorError(
+            f"the layout of flow {keys.flow_name} cannot be read:",
+            value=f"layout in {keys.flow}",
+            reason=str(error),
+            advice="deploy the flow again, which writes it anew: `metronome deploy FILE`",
+        ) from error
+
+
+def _source_name(fields: Mapping[bytes, bytes]) -> str:
+    try:
+        name = msgspec.json.decode(fields.get(b"bundle", b""), type=Bundle).main
+    except msgspec.DecodeError:
+        name = "a damaged source"
+    return f"{name}, revision {fields.get(b'revision', b'').decode(errors='backslashreplace')}"
 
 
 class Places:
@@ -188,16 +244,66 @@ def _gone(keys: FlowKeys, old: Layout, new: Layout) -> list[str]:
 
 
 async def load_flow(client: Redis, keys: FlowKeys) -> FlowRecord | None:
-    """The flow's record, or None when it was never deployed."""
+    """The flow's record, or None when it was never deployed.  Raises ``OperatorError`` when it is damaged."""
     fields: dict[bytes, bytes] = await client.hgetall(keys.flow)  # type: ignore[misc]
-    if b"bundle" not in fields:
-        return None
-    return FlowRecord(
-        run=int(fields[b"run"]),
-        revision=int(fields[b"revision"]),
-        digest=fields[b"digest"].decode(),
-        status=Status(fields[b"status"].decode()),
-        bundle=msgspec.json.decode(fields[b"bundle"], type=Bundle),
-        exit_from=fields[b"exit_from"].decode(),
-        code=int(fields[b"code"]) if b"code" in fields else None,
+    return _record(keys, fields) if fields else None
+
+
+async def load_standing(client: Redis, keys: FlowKeys) -> Standing | None:
+    """The same without the source, which may be damaged, or of a newer version."""
+    names = ["run", "revision", "status", "exit_from", "code"]
+    found: list[bytes | None] = await client.hmget(keys.flow, names)  # type: ignore[misc]
+    fields = {name.encode(): value for name, value in zip(names, found, strict=True) if value is not None}
+    return _standing(keys, fields) if fields else None
+
+
+def _standing(keys: FlowKeys, fields: Mapping[bytes, bytes]) -> Standing:
+    def fail(field: str, wanted: str) -> OperatorError:
+        return OperatorError(
+            f"the record of flow {keys.flow_name} is damaged:",
+            value=f"{field} in {keys.flow}",
+            reason=f"{wanted} belongs there, it is {shown(fields.get(field.encode()))}",
+            advice="deploy the flow again, which puts right what is known (`metronome deploy FILE`), or "
+            f"`redis-cli HSET '{keys.flow}' {field} …`",
+        )
+
+    def number(field: str) -> int:
+        found = _number(fields.get(field.encode()))
+        if found is None:
+            raise fail(field, "a whole number")
+        return found
+
+    status = fields.get(b"status", b"").decode(errors="replace")
+    if status not in [known.value for known in Status]:
+        raise fail("status", "running, leaving or ended")
+    exit_from = fields.get(b"exit_from", b"").decode(errors="replace")
+    if re.fullmatch(r"\d{1,20}-\d{1,20}", exit_from) is None:
+        raise fail("exit_from", "the ID of an entry")
+    return Standing(
+        run=number("run"),
+        revision=number("revision"),
+        status=Status(status),
+        exit_from=exit_from,
+        code=number("code") if b"code" in fields else None,
     )
+
+
+def _number(value: bytes | None) -> int | None:
+    """A number as the scripts write them."""
+    return int(value) if value is not None and re.fullmatch(rb"\d{1,15}", value) else None
+
+
+def _record(keys: FlowKeys, fields: Mapping[bytes, bytes]) -> FlowRecord:
+    standing = _standing(keys, fields)
+    try:
+        bundle = msgspec.json.decode(fields.get(b"bundle", b""), type=Bundle)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise OperatorError(
+            f"the stored source of flow {keys.flow_name} cannot be read:",
+            value=f"bundle in {keys.flow}",
+            reason=str(error),
+            advice="a newer version of metronome-worker has deployed it, or somebody has changed it: run that version, "
+            "or deploy the flow again with this one (`metronome deploy FILE`)",
+        ) from error
+    digest = fields.get(b"digest", b"").decode(errors="replace")
+    return FlowRecord(**msgspec.structs.asdict(standing), digest=digest, bundle=bundle)

@@ -27,6 +27,11 @@ def source_owner(connector: str) -> str:
     return f"source:{connector}"
 
 
+def flow_in(key: str) -> str:
+    """The flow that a key belongs to, for messages."""
+    return key.partition("{")[2].partition("}")[0]
+
+
 class FlowKeys(Struct, frozen=True):
     """The keys of one flow in one namespace."""
 

@@ -41,6 +41,26 @@ async def announce(client: Redis, keys: FlowKeys, name: str, member: Member | No
     return {found.decode(): _member(card) for found, card in zip(reply[::2], reply[1::2], strict=True)}
 
 
+class Sighting(Struct, frozen=True):
+    """A member as it stands in the hash: when it was last heard of (ms, server's clock), and who it is."""
+
+    at_ms: int
+    member: Member
+
+    def is_alive(self, now_ms: int) -> bool:
+        """As ``announce_member.lua`` decides; what it has not removed yet may be long dead."""
+        return abs(now_ms - self.at_ms) <= MEMBER_TTL_MS
+
+
+def sighting(value: bytes) -> Sighting | None:
+    """What a field of the hash says; None for what is not ours, or of another version."""
+    at, _, card = value.partition(b" ")
+    try:
+        return Sighting(int(at), msgspec.json.decode(card, type=Member))
+    except (ValueError, msgspec.DecodeError):
+        return None
+
+
 def _member(card: bytes) -> Member:
     try:
         return msgspec.json.decode(card, type=Member)

@@ -28,7 +28,7 @@ OLDEST_VERSION: Final = (7, 0)
 _LOADING_WAIT_S: Final = 0.1
 
 #: Fails with NOPERM where scripts, or the keys of the namespace, are not allowed.
-_PROBE: Final = "return redis.call('HLEN', KEYS[1])"
+_PROBE: Final = "return redis.call('EXISTS', KEYS[1])"
 
 
 class ServerWarning(Struct, frozen=True, kw_only=True):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import Struct
 
+from metronome_worker.broker.keys import flow_in
 from metronome_worker.broker.scripts import run_script
+from metronome_worker.errors import OperatorError, shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +35,7 @@ class Outcome(Enum):
     MOVED = "moved"
     EARLY = "early"
     FULL = "full"
+    BLOCKED = "blocked"
 
 
 class ScheduleRecord(Struct, frozen=True, kw_only=True):
@@ -67,23 +71,45 @@ class TickBatch(Struct, frozen=True, kw_only=True):
 
 
 class Reply(Struct, frozen=True, kw_only=True):
-    """``server_us``: the server's clock during the call.  ``published`` and ``next_ms`` as they stand now, if told."""
+    """``server_us``: the server's clock during the call.  ``published`` and ``next_ms`` as they stand now, if told.
+
+    ``blocked_by``: the ID at which the stream ends, when nothing can be added behind it.
+    """
 
     outcome: Outcome
     server_us: int
     published: int = -1
     next_ms: int = -1
+    blocked_by: str = ""
 
 
 async def load_schedule(client: Redis, keys: FlowKeys, connector: str) -> ScheduleRecord | None:
-    """The schedule as far as it has come, or None when the flow was never started."""
+    """The schedule as far as it has come, or None when there is none.  Raises ``OperatorError`` when it is damaged."""
     names = ["anchor", "next", "published", "skipped", "gap"]
     fields: list[bytes | None] = await client.hmget(keys.schedule(connector), names)  # type: ignore[misc]
-    values = [int(value) for value in fields if value is not None]
-    if len(values) != len(names):
+    if not any(fields):
         return None
-    anchor, next_ms, published, skipped, gap = values
+    anchor, next_ms, published, skipped, gap = (
+        _whole(keys.schedule(connector), name, value) for name, value in zip(names, fields, strict=True)
+    )
     return ScheduleRecord(anchor_ms=anchor, next_ms=next_ms, published=published, skipped=skipped, gap=gap)
+
+
+def _whole(key: str, name: str, value: bytes | None) -> int:
+    if value is not None and re.fullmatch(rb"\d{1,15}", value):
+        return int(value)
+    raise damaged_schedule(key, f"{name} is {shown(value)}, no whole number")
+
+
+def damaged_schedule(key: str, reason: str) -> OperatorError:
+    """A schedule that cannot be gone on with: guessing would lose ticks, or publish them under other numbers."""
+    return OperatorError(
+        "a schedule is damaged:",
+        value=key,
+        reason=reason,
+        advice=f"look at it with `redis-cli HGETALL '{key}'` and put it right; or begin a new run: "
+        f"`metronome exit --flow {flow_in(key)}`, then deploy the flow again",
+    )
 
 
 async def publish_ticks(client: Redis, keys: FlowKeys, lease: Lease, token: str, batch: TickBatch, cap: int) -> Reply:
@@ -104,7 +130,9 @@ async def publish_ticks(client: Redis, keys: FlowKeys, lease: Lease, token: str,
     names = [keys.lease(lease.name), keys.flow, keys.schedule(batch.connector), keys.events(batch.connector)]
     reply = await run_script(client, "publish_ticks", names, args)
     outcome, server_us = Outcome(reply[0].decode()), int(reply[1])
-    if len(reply) < 4 or not reply[2] or not reply[3]:
+    if outcome is Outcome.BLOCKED:
+        return Reply(outcome=outcome, server_us=server_us, blocked_by=reply[2].decode())
+    if len(reply) < 4 or not reply[2].isdigit() or not reply[3].isdigit():
         return Reply(outcome=outcome, server_us=server_us)
     return Reply(outcome=outcome, server_us=server_us, published=int(reply[2]), next_ms=int(reply[3]))
 

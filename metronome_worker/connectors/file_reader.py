@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from metronome_worker.connectors.descriptors import in_thread
-from metronome_worker.connectors.interface import NodeState, SourceBatch, SourceReader
+from metronome_worker.connectors.interface import NodeState, SourceBatch, SourceReader, count_in
 from metronome_worker.connectors.stream_reader import StreamReader
 from metronome_worker.errors import OperatorError
 
@@ -74,7 +74,7 @@ class FileReader(SourceReader):
         if not stat.S_ISREG(found.st_mode):
             self._stream = StreamReader(self._descriptor, self._decoder)
         elif cursor is not None and cursor.get("path") == str(self._path):
-            self._offset = int(cursor["offset"])
+            self._offset = count_in(self._node, cursor, "offset")
             if self._offset > found.st_size:
                 _log.warning(
                     "file_is_shorter",

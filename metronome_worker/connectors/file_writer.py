@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from metronome_worker.connectors.descriptors import in_thread, is_regular, write_all
-from metronome_worker.connectors.interface import NodeState, SinkWriter, Written
+from metronome_worker.connectors.interface import NodeState, SinkWriter, Written, count_in
 from metronome_worker.connectors.output_batch import encode_outputs
 from metronome_worker.errors import FencedError, OperatorError
 
@@ -88,7 +88,7 @@ class FileWriter(SinkWriter):
                 return None
             self._require_ours()
             if committed is not None and committed.get("path") == str(self._path):
-                self._resume(int(committed["length"]))
+                self._resume(count_in(self._node, committed, "length"))
             else:
                 self._start()
         except OSError as error:

@@ -9,19 +9,34 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+import msgspec
 from msgspec import Struct
 
 from metronome_worker.broker.commits import Command, SourceBatch
+from metronome_worker.errors import OperatorError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from metronome_worker.runtime.effects import Output
 
-__all__ = ["Command", "NodeState", "SinkWriter", "SourceBatch", "SourceReader", "Undeliverable", "Written"]
+__all__ = ["Command", "NodeState", "SinkWriter", "SourceBatch", "SourceReader", "Undeliverable", "Written", "count_in"]
 
 #: What a writer or reader wants to find again after a crash; JSON, readable for people.
 NodeState = dict[str, Any]
+
+
+def count_in(node: str, state: NodeState, name: str) -> int:
+    """A number of bytes in a committed state.  Raises ``OperatorError`` when somebody has damaged it."""
+    found = state.get(name)
+    if type(found) is int and found >= 0:
+        return found
+    raise OperatorError(
+        f"the committed state of {node} is damaged:",
+        value=msgspec.json.encode(state).decode(),
+        reason=f'"{name}" must be a number of bytes',
+        advice="put it right with redis-cli, or begin a new run: `metronome exit --flow F`, then deploy the flow again",
+    )
 
 
 class Undeliverable(Struct, frozen=True, kw_only=True):

@@ -194,9 +194,9 @@ def _judge_ticks(schedule: ScheduleHistory) -> Iterator[str]:
             yield f"published twice: {where}"
             continue
         seen.add(tick.entry_id)
-        due_ms = int(tick.entry_id.partition("-")[0])
+        due_ms = tick.due_ms
         this_slot, off = divmod(due_ms - schedule.anchor_ms, schedule.interval_ms)
-        if off or this_slot < 0 or tick.due_ms != due_ms:
+        if off or this_slot < 0 or not _is_in_place(tick):
             yield f"not in the schedule: {where}, due {tick.due_ms}"
         if position == 0 and (not schedule.is_whole or schedule.is_changed):
             slot, n = this_slot - 1 - tick.skipped, tick.n - 1
@@ -218,11 +218,17 @@ def _judge_ticks(schedule: ScheduleHistory) -> Iterator[str]:
         slot, n, epoch = this_slot, tick.n, max(epoch, tick.epoch)
 
 
+def _is_in_place(tick: TickRecord) -> bool:
+    """Whether a tick stands where it was due, or right behind what somebody else wrote there in that moment."""
+    at_ms, _, sequence = tick.entry_id.partition("-")
+    return int(at_ms) == tick.due_ms or (int(at_ms) > tick.due_ms and int(sequence) > 0)
+
+
 def _judge_totals(schedule: ScheduleHistory) -> Iterator[str]:
     """What the schedule says of itself against its ticks."""
     name, ticks = schedule.connector, schedule.ticks
     if ticks:
-        decided_ms = int(ticks[-1].entry_id.partition("-")[0]) + (1 + schedule.gap) * schedule.interval_ms
+        decided_ms = ticks[-1].due_ms + (1 + schedule.gap) * schedule.interval_ms
         if schedule.next_ms != decided_ms:
             yield f"schedule does not add up: {name} has next {schedule.next_ms}, its last tick says {decided_ms}"
     if ticks and ticks[-1].n + 1 != schedule.published:

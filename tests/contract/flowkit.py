@@ -79,8 +79,9 @@ class Flow:
             skipped=skipped,
             gap=0 if count else skipped,
             entries=[
-                tick_entry("metronome", first_ms + 10 * k, 0, published + k, {"epoch": lease.epoch})
+                tick_entry("metronome", due_ms, 0, published + k, {"due_ms": due_ms, "epoch": lease.epoch})
                 for k in range(count)
+                for due_ms in (first_ms + 10 * k,)
             ],
         )
         return await publish_ticks(self.client, self.keys, lease, self.token, batch, cap)

@@ -83,6 +83,11 @@ def with_schedule(**fields: object) -> History:
     return replace(GOOD, schedules=(replace(SCHEDULE, **fields),))
 
 
+def test_a_tick_right_behind_what_somebody_has_written_there_is_in_its_place() -> None:
+    behind = with_ticks(*TICKS[:5], replace(TICKS[5], entry_id="10601-1"))
+    assert [found for found in judge(behind) if found.startswith("not in the schedule")] == []
+
+
 DOCTORED = {
     "published twice": with_ticks(*TICKS[:3], TICKS[2], *TICKS[3:]),
     "gap in ids": with_ticks(*TICKS[:4], replace(TICKS[4], n=5), replace(TICKS[5], n=6)),

@@ -12,7 +12,7 @@
 -- ARGV[6..]  n times: field, value; then the commands, each as: name, index in KEYS, how many arguments, arguments
 -- RETURNS    {outcome, commits}; outcome is "committed", "fenced" (another owns), "stopped" (the run or revision is
 --            another, or has ended), "moved" (the state has seen commits that the caller does not know of), or
---            "damaged" followed by the key that holds something of another type
+--            "damaged" followed by the key that holds something of another type, that type, and the right one
 -- WHY        A commit whose reply was lost is sent again as it is: the counter tells that it was applied, and it is
 --            not applied twice.  Nothing is written before all is checked, as a script that fails half way stays half
 --            done.
@@ -36,7 +36,7 @@ for expected in string.gmatch(ARGV[4], '%S+') do
   local found = redis.call('TYPE', KEYS[index])
   found = type(found) == 'table' and found.ok or found
   if tostring(found) ~= 'none' and tostring(found) ~= expected then
-    return {'damaged', KEYS[index]}
+    return {'damaged', KEYS[index], tostring(found), expected}
   end
   index = index + 1
 end

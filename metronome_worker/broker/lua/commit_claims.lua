@@ -12,8 +12,8 @@
 -- ARGV[6..]  n IDs; then for each other entry: ID, how many commands, and those, each as: name, index in KEYS, how many
 --            arguments, arguments
 -- RETURNS    {outcome, done}; outcome is "committed", "stopped" (the run or revision is another, or has ended), "gone"
---            (there is no such group), or "damaged" followed by the key that holds something of another type; done is
---            how many of the entries were nobody's before
+--            (there is no such group), or "damaged" followed by the key that holds something of another type, that type,
+--            and the right one; done is how many of the entries were nobody's before
 -- WHY        An entry is acknowledged and its effects are applied in one step, and only where the acknowledgement
 --            counts: of two workers that did the same entry one has an effect, and a commit that is sent again has none.
 local flow = redis.call('HMGET', KEYS[1], 'run', 'revision', 'status')
@@ -25,7 +25,7 @@ for expected in string.gmatch(ARGV[4], '%S+') do
   local found = redis.call('TYPE', KEYS[index])
   found = type(found) == 'table' and found.ok or found
   if tostring(found) ~= 'none' and tostring(found) ~= expected then
-    return {'damaged', KEYS[index]}
+    return {'damaged', KEYS[index], tostring(found), expected}
   end
   index = index + 1
 end

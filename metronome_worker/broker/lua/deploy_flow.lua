@@ -14,6 +14,7 @@
 -- ARGV[7]    force: 1 to bring back a source that another has superseded, else 0
 -- ARGV[8]    channel to announce it on
 -- ARGV[9]    group that the workers read the event streams by
+-- ARGV[10]   repair: 1 when what is stored cannot be used, though its digest may be that of the source; else 0
 -- RETURNS    {outcome, run, revision}; outcome is "started" (a new run), "changed" (a new revision of the run under
 --            way), "unchanged", "leaving" (the run under way is about to end: try again), "ended" (within its grace),
 --            "superseded" (another source has taken this one's place), or "moved" (the revision is another: look again)
@@ -73,15 +74,22 @@ local function integer(number)
 end
 
 local was = redis.call('HMGET', KEYS[1], 'digest', 'status', 'run', 'revision', 'superseded', 'ended_at')
-local digest, status, run, revision = was[1], was[2], tonumber(was[3] or 0), tonumber(was[4] or 0)
-local superseded = was[5] and cjson.decode(was[5]) or {}
+local digest, status = was[1], was[2]
+-- What somebody has changed by hand must not keep a good source from being deployed.
+local run = tonumber(string.match(was[3] or '', '^%d+$') or 0)
+local revision = tonumber(string.match(was[4] or '', '^%d+$') or 0)
+local is_list, superseded = pcall(cjson.decode, was[5] or '[]')
+if not is_list or type(superseded) ~= 'table' then
+  superseded = {}
+end
+local is_known = digest == ARGV[1] and ARGV[10] ~= '1'
 if status == 'leaving' then
   return {'leaving', run, revision}
 end
-if digest == ARGV[1] and status == 'running' then
+if is_known and status == 'running' then
   return {'unchanged', run, revision}
 end
-if digest == ARGV[1] and status == 'ended' and now_ms - tonumber(was[6]) < tonumber(ARGV[6]) then
+if is_known and status == 'ended' and now_ms - (tonumber(was[6]) or 0) < tonumber(ARGV[6]) then
   return {'ended', run, revision}
 end
 if revision ~= tonumber(ARGV[5]) then
@@ -170,9 +178,9 @@ for _, reader in ipairs(plan.readers) do
   redis.call('HSETNX', KEYS[reader], 'commits', 0)
 end
 
-if digest ~= ARGV[1] then
+if not is_known then
   revision = revision + 1
-  if digest then
+  if digest and digest ~= ARGV[1] then
     others[#others + 1] = digest
   end
   redis.call('HSET', KEYS[1], 'digest', ARGV[1], 'bundle', ARGV[2], 'layout', ARGV[3], 'deployed_at', integer(now_ms))
@@ -189,6 +197,9 @@ if is_new_run then
   local exit_from = stream_end(KEYS[2])
   redis.call('HDEL', KEYS[1], 'code', 'barrier', 'ended_at', 'paused')
   redis.call('HSET', KEYS[1], 'exit_from', exit_from, 'started_at', integer(now_ms))
+end
+if not string.match(redis.call('HGET', KEYS[1], 'exit_from') or '', '^%d+%-%d+$') then
+  redis.call('HSET', KEYS[1], 'exit_from', (stream_end(KEYS[2])))
 end
 redis.call('HSET', KEYS[1], 'status', 'running', 'run', run, 'revision', revision)
 redis.call('PUBLISH', ARGV[8], 'deployed')

@@ -18,7 +18,8 @@
 -- RETURNS   {outcome, now_us, published, next}; outcome is "published", "fenced" (another leads), "leaving" (nothing is
 --           published any more), "stopped" (the run or revision is another, or has ended), "paused", "moved" (published
 --           or next are not what the caller believes: its earlier reply was lost, or it has slept), "early", "full"
---           (the backlog is at its cap), or "duplicate"
+--           (the backlog is at its cap), "duplicate", or "blocked" followed by the stream's last ID, which lies in the
+--           future: nothing can be added behind it
 -- WHY       The leader decides who works; what is true is decided here, by the server's clock and the stream's own
 --           last ID.
 local time = redis.call('TIME')
@@ -49,6 +50,26 @@ if redis.call('XLEN', KEYS[4]) >= tonumber(ARGV[9]) then
   return {'full', now_us}
 end
 
+local function stream_end()
+  local info = redis.call('XINFO', 'STREAM', KEYS[4])
+  for i = 1, #info, 2 do
+    if info[i] == 'last-generated-id' then return info[i + 1] end
+  end
+end
+
+local function is_only_behind_others(id)
+  -- Whether what stands at and behind an ID was written by hand: then its tick was not published, and goes behind them.
+  local due_ms = tonumber(string.match(id, '^%d+'))
+  local behind = redis.call('XRANGE', KEYS[4], id, '+', 'COUNT', 1000)
+  for _, other in ipairs(behind) do
+    local meta = other[2][5] == 'meta' and other[2][6] or ''
+    if other[1] == id or tonumber(string.match(meta, '"due_ms":(%d+)') or 0) >= due_ms then
+      return false
+    end
+  end
+  return #behind > 0 and #behind < 1000
+end
+
 local ingest_ns = now_us .. '000'
 local published = tonumber(ARGV[3])
 local outcome = 'published'
@@ -57,9 +78,24 @@ for i = 10, #ARGV, 4 do
   if ARGV[i + 3] ~= '' then
     entry[5], entry[6] = 'meta', ARGV[i + 3]
   end
-  local added = redis.pcall('XADD', KEYS[4], ARGV[i], unpack(entry))
+  local added, is_duplicate = redis.pcall('XADD', KEYS[4], ARGV[i], unpack(entry)), false
   if type(added) == 'table' and added.err then
-    -- An entry at or behind the stream's end: this tick was published by somebody whom the schedule does not know of.
+    local last = stream_end()
+    if tonumber(string.match(last, '^%d+')) > now_ms then
+      -- Only the first of the ticks comes here, so nothing is written yet.
+      return {'blocked', now_us, last}
+    end
+    if not string.find(tostring(added.err), 'equal or smaller', 1, true) then
+      return redis.error_reply(tostring(added.err))
+    end
+    is_duplicate = not is_only_behind_others(ARGV[i])
+    if not is_duplicate then
+      local ms, seq = string.match(last, '^(%d+)-(%d+)$')
+      redis.call('XADD', KEYS[4], ms .. '-' .. string.format('%.0f', tonumber(seq) + 1), unpack(entry))
+    end
+  end
+  if is_duplicate then
+    -- This tick was published by somebody whom the schedule does not know of.
     -- It counts as published, for a tick is never published twice.
     outcome = 'duplicate'
   end

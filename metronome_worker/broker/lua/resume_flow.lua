@@ -13,9 +13,11 @@ local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 for i = 2, #KEYS do
   local schedule = redis.call('HMGET', KEYS[i], 'next', 'settings')
-  local next_ms = tonumber(schedule[1] or 0)
-  if schedule[1] and next_ms <= now_ms then
-    local interval = cjson.decode(schedule[2]).interval
+  local next_ms = tonumber(schedule[1])
+  local is_whole, settings = pcall(cjson.decode, schedule[2] or '')
+  -- A schedule that somebody has damaged is the ticker's to tell of; the others go on.
+  if next_ms and next_ms <= now_ms and is_whole then
+    local interval = settings.interval
     local slots = math.floor((now_ms - next_ms) / interval) + 1
     redis.call('HSET', KEYS[i], 'next', string.format('%.0f', next_ms + slots * interval))
     redis.call('HINCRBY', KEYS[i], 'skipped', slots)

@@ -26,9 +26,12 @@ local info = redis.call('XINFO', 'STREAM', KEYS[3])
 for i = 1, #info, 2 do
   if info[i] == 'entries-added' then added = info[i + 1] end
 end
-local waiting = math.max(0, added - tonumber(state[2]))
-local removed = redis.call('XTRIM', KEYS[3], 'MAXLEN', '~', string.format('%.0f', waiting + tonumber(ARGV[3])),
-  'LIMIT', LIMIT)
+local removed = 0
+-- A stream that was deleted and made anew counts from 0 again: how many wait is not known then.
+if added >= tonumber(state[2]) then
+  local most = added - tonumber(state[2]) + tonumber(ARGV[3])
+  removed = redis.call('XTRIM', KEYS[3], 'MAXLEN', '~', string.format('%.0f', most), 'LIMIT', LIMIT)
+end
 local time = redis.call('TIME')
 local oldest = tonumber(time[1]) * 1000 - tonumber(ARGV[4])
 local committed = tonumber(string.match(state[1], '^%d+'))

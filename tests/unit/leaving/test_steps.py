@@ -57,6 +57,15 @@ def test_what_makes_no_sense_in_the_stream_does_no_harm() -> None:
     assert (state.barrier, state.end, state.request) == (None, None, None)
 
 
+def test_a_barrier_and_an_end_that_no_leader_has_written_are_passed_over() -> None:
+    state = ExitState()
+    for fields in ({"barrier": '{"tick":"0-0"}'}, {"end": "0"}):
+        state = fold(state, "1-0", fields)
+    assert (state.barrier, state.end) == (None, None)
+    state = fold(state, "2-0", {"barrier": '{"tick":"0-0"}', "code": "0", "epoch": "1"})
+    assert fold(state, "3-0", {"end": "0", "reason": "drained", "epoch": "1"}).end == 0
+
+
 def test_a_code_that_is_no_number_is_a_failure_and_one_byte_is_all_there_is() -> None:
     def code(text: str) -> int:
         request = fold(ExitState(), "1-0", {"exit": text}).request
