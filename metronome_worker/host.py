@@ -29,6 +29,8 @@ class Host(Struct, frozen=True, kw_only=True):
     """One process, real or simulated.  ``folder``: what relative paths of connectors refer to.
 
     On a cluster ``client`` sends each command where its key is; see ``for_flow``.
+
+    ``outlives_refusals``: when an operator must act on something, everything else goes on; else the process ends.
     """
 
     client: Redis
@@ -44,6 +46,7 @@ class Host(Struct, frozen=True, kw_only=True):
     stderr: BinaryIO
     ticker: TickerSettings = TickerSettings()
     worker: WorkerSettings = WorkerSettings()
+    outlives_refusals: bool = False
 
     def for_flow(self, keys: FlowKeys) -> Host:
         """The same, with a client of the one server that holds a flow: for its clock, and for more than one command."""

@@ -8,13 +8,18 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections import defaultdict
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
+from metronome_worker.broker.damage import refusal_of
 from metronome_worker.broker.keys import FlowKeys
 from metronome_worker.broker.members import HEARTBEAT_MS, MEMBER_TTL_MS, Member, announce
 from metronome_worker.broker.outages import is_outage
+from metronome_worker.errors import OperatorError
+from metronome_worker.refusal import Complaints
 
 if TYPE_CHECKING:
     from metronome_worker.host import Host
@@ -28,6 +33,7 @@ class Presence:
         self._host, self._role, self._share, self._since = host, role, share, since
         self._name = f"{host.random.getrandbits(64):016x}"
         self._log = host.log.bind(role=role)
+        self._complaints = defaultdict[str, Complaints](lambda: Complaints(host.clock, self._log))
 
     async def run(self) -> None:
         """Say so until cancelled, then say goodbye.  A Redis that is away is left to others to wait for."""
@@ -59,12 +65,21 @@ class Presence:
         pieces = (*self._share.held, *self._share.joined)
         holds = tuple(piece for held_flow, piece in pieces if held_flow == flow)
         member = Member(role=self._role, host=socket.gethostname(), pid=os.getpid(), since=self._since, holds=holds)
-        return await announce(self._host.client, FlowKeys(flow, self._host.namespace), self._name, member)
+        keys = FlowKeys(flow, self._host.namespace)
+        try:
+            return await announce(self._host.client, keys, self._name, member)
+        except ResponseError as failure:
+            error = await refusal_of(self._host.client, keys, failure)
+            if not isinstance(error, OperatorError):
+                raise
+            self._complaints[flow].refused(error)
+            return {}
 
     async def _say_goodbye(self) -> None:
         try:
             for flow in self._share.flows:
-                await announce(self._host.client, FlowKeys(flow, self._host.namespace), self._name, None)
+                with suppress(ResponseError):  # said before
+                    await announce(self._host.client, FlowKeys(flow, self._host.namespace), self._name, None)
         except RedisError as error:
             if not is_outage(error):
                 raise

@@ -11,13 +11,17 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from metronome_worker.broker.campaign import unless
 from metronome_worker.broker.cluster import flow_client
+from metronome_worker.broker.damage import index_refusal_of
 from metronome_worker.broker.flows import Status
 from metronome_worker.broker.keys import FlowKeys, flow_index
+from metronome_worker.broker.outages import is_outage
 from metronome_worker.broker.ticks import server_us
+from metronome_worker.errors import OperatorError
+from metronome_worker.refusal import Complaints
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -41,6 +45,10 @@ class Sighting(Struct, frozen=True):
     run: int
     code: int
     age_ms: int = 0
+
+
+#: A flow whose record is damaged: whoever follows it will say what is wrong.
+_UNCLEAR = Sighting(status=Status.RUNNING, run=0, code=0)
 
 
 class Roster:
@@ -89,7 +97,7 @@ class Roster:
 async def look(host: Host, following: frozenset[str] = frozenset()) -> dict[str, Sighting]:
     """Every deployed flow as it stands now, those left out that this process is ``following``."""
     names: list[bytes] = await host.client.hkeys(flow_index(host.namespace))  # type: ignore[misc]
-    flows = [flow for name in names if (flow := name.decode()) not in following]
+    flows = [flow for name in names if (flow := name.decode(errors="backslashreplace")) not in following]
     seen = await asyncio.gather(*(_look_at(host, flow) for flow in flows))
     return {flow: sighting for flow, sighting in zip(flows, seen, strict=True) if sighting is not None}
 
@@ -97,13 +105,21 @@ async def look(host: Host, following: frozenset[str] = frozenset()) -> dict[str,
 async def _look_at(host: Host, flow: str) -> Sighting | None:
     keys, fields = FlowKeys(flow, host.namespace), ["status", "run", "code", "ended_at"]
     client = flow_client(host.client, keys)
-    found: list[bytes | None] = await client.hmget(keys.flow, fields)  # type: ignore[misc]
-    status, run, code, ended_at = found
-    if status is None or run is None:
+    try:
+        found: list[bytes | None] = await client.hmget(keys.flow, fields)  # type: ignore[misc]
+    except ResponseError as error:
+        if is_outage(error):
+            raise
+        return _UNCLEAR
+    if not any(found):
         return None
-    # By the clock that has noted the end: every server of a cluster has its own.
-    age_ms = await server_us(client) // 1000 - int(ended_at) if ended_at is not None else 0
-    return Sighting(status=Status(status.decode()), run=int(run), code=int(code or 0), age_ms=age_ms)
+    try:
+        status, run, code, ended_at = ((value or b"").decode() for value in found)
+        # By the clock that has noted the end: every server of a cluster has its own.
+        age_ms = await server_us(client) // 1000 - int(ended_at) if ended_at else 0
+        return Sighting(status=Status(status), run=int(run), code=int(code or 0), age_ms=age_ms)
+    except ValueError:
+        return _UNCLEAR
 
 
 async def follow_all(
@@ -111,6 +127,17 @@ async def follow_all(
 ) -> int | None:
     """Follow every deployed flow; returns the code to leave with, or None once ``stopping`` is obeyed."""
     roster, news = Roster(), asyncio.Event()
+    complaints = Complaints(host.clock, host.log)
+
+    async def look_around() -> dict[str, Sighting]:
+        try:
+            return await look(host, roster.following)
+        except ResponseError as failure:
+            error = await index_refusal_of(host.client, host.namespace, failure)
+            if not isinstance(error, OperatorError):
+                raise
+            complaints.refused(error)
+            return {}
 
     async def follow_until_end(flow: str) -> None:
         roster.ended(flow, await follow_one(flow))
@@ -118,7 +145,7 @@ async def follow_all(
 
     async with asyncio.TaskGroup() as group:
         while not stopping.is_set():
-            seen = await unless(stopping, host.patience.insist(lambda: look(host, roster.following)))
+            seen = await unless(stopping, host.patience.insist(look_around))
             for flow in roster.decide(seen or {}):
                 group.create_task(follow_until_end(flow))
             if roster.code is not None:

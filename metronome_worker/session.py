@@ -10,8 +10,10 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
+from redis.exceptions import RedisError, ResponseError
 
 from metronome_worker.broker.campaign import ReleaseFeed, unless
+from metronome_worker.broker.damage import refusal_of
 from metronome_worker.broker.exits import ExitWatch
 from metronome_worker.broker.flows import FlowRecord, Status, load_flow
 from metronome_worker.broker.keys import FlowKeys
@@ -57,7 +59,7 @@ async def follow(
     """
     keys = FlowKeys(flow, host.namespace)
     while True:
-        found = host.patience.insist(lambda: load_flow(host.client, keys))
+        found = host.patience.insist(lambda: _load(host, keys))
         record = await found if stopping is None else await unless(stopping, found)
         if stopping is not None and stopping.is_set():
             return None
@@ -67,12 +69,55 @@ async def follow(
         if record.status is Status.ENDED:
             return record.code
         try:
-            return await _follow_once(_session(host, keys, record, lease_ms), work)
+            code = await _follow_once(_session(host, keys, record, lease_ms), work)
+            await _confirm(host, keys, record, code)
+            return code
         except BaseExceptionGroup as failures:
-            failure = first_of(failures)
-            if not isinstance(failure, (FencedError, SupersededError)) and not is_outage(failure):
+            failure = await refusal_of(host.client, keys, first_of(failures))
+            if not (isinstance(failure, (FencedError, SupersededError)) or is_outage(failure)) and not (
+                isinstance(failure, OperatorError) and await _is_over(host, keys, record)
+            ):
                 raise failure from None
             host.log.info("session_restarts", flow=flow, why=reason_of(failure))
+
+
+async def _load(host: Host, keys: FlowKeys) -> FlowRecord | None:
+    try:
+        return await load_flow(host.client, keys)
+    except ResponseError as error:
+        raise await refusal_of(host.client, keys, error) from error
+
+
+async def _confirm(host: Host, keys: FlowKeys, record: FlowRecord, code: int | None) -> None:
+    """Raise ``OperatorError`` when the exit stream tells of an end that the record does not know: it was forged.
+
+    Else the flow would be begun with, and be over, again and again.
+    """
+    if code is None:
+        return
+    token, status = await host.patience.insist(lambda: _token(host, keys))
+    if token == record.token and status == Status.RUNNING.value:
+        raise OperatorError(
+            "the exit stream holds an end that no leader has written:",
+            value=keys.exit,
+            reason="the flow is running",
+            advice=f"take it out with `redis-cli XDEL`; `redis-cli XREVRANGE '{keys.exit}' + - COUNT 5` shows it",
+        )
+
+
+async def _is_over(host: Host, keys: FlowKeys, record: FlowRecord) -> bool:
+    """Whether what a session found wrong belongs to a run or revision that is over: then nobody must act."""
+    try:
+        return (await _token(host, keys))[0] != record.token
+    except RedisError:
+        return False
+
+
+async def _token(host: Host, keys: FlowKeys) -> tuple[str, str]:
+    """The token, as ``FlowRecord.token``, and the status as they stand now."""
+    found: list[bytes | None] = await host.client.hmget(keys.flow, ["run", "revision", "status"])  # type: ignore[misc]
+    run, revision, status = ((value or b"").decode(errors="replace") for value in found)
+    return f"{run}.{revision}", status
 
 
 def _session(process: Host, keys: FlowKeys, record: FlowRecord, lease_ms: int) -> Session:
@@ -100,6 +145,15 @@ async def _follow_once(session: Session, work: Callable[[Session], Awaitable[Non
     return session.watch.state.end
 
 
+async def require_current(session: Session) -> None:
+    """Raise ``SupersededError`` when the flow was deployed anew, or its record must be looked at."""
+    token, status = await _token(session.host, session.keys)
+    if token != session.record.token:
+        raise SupersededError(f"{session.keys.flow_name} was deployed anew")
+    if status not in [known.value for known in Status]:
+        raise SupersededError(f"the record of {session.keys.flow_name} was changed")
+
+
 async def _notice_revision(session: Session) -> None:
     """Raise ``SupersededError`` when the flow was deployed anew: at once when that is heard, else within a second.
 
@@ -107,9 +161,7 @@ async def _notice_revision(session: Session) -> None:
     """
     while True:
         await session.feed.wait(_LOOK_S)
-        run, revision = await session.host.client.hmget(session.keys.flow, ["run", "revision"])  # type: ignore[misc]
-        if (run or b"").decode() + "." + (revision or b"").decode() != session.record.token:
-            raise SupersededError(f"{session.keys.flow_name} was deployed anew")
+        await require_current(session)
 
 
 async def _run(work: Callable[[Session], Awaitable[None]], session: Session) -> None:

@@ -52,6 +52,10 @@ class Share:
         """What this process works on together with others: it is nobody's, and counts for nobody."""
         return tuple(self._joined)
 
+    def follow(self, flow: str) -> None:
+        """This process follows a flow from now on, even while it can do nothing for it."""
+        self._totals.setdefault(flow, 0)
+
     def set_total(self, flow: str, pieces: int) -> None:
         """There are so many pieces of work in a flow that this process follows."""
         self._totals[flow] = pieces

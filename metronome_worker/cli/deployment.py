@@ -87,7 +87,8 @@ class _Deployment:
             await self._drop_leases(flow)
         while not self._stopping.is_set():
             deployed = await self._deploy(flow)
-            log.info("flow_" + deployed.outcome, run=deployed.run, revision=deployed.revision)
+            replaced = {"replaces": deployed.replaces} if deployed.replaces else {}
+            log.info("flow_" + deployed.outcome, run=deployed.run, revision=deployed.revision, **replaced)
             code = await self._run_roles(flow.plan.flow)
             if code is None:
                 break

@@ -6,13 +6,18 @@ import asyncio
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+from redis.exceptions import ResponseError
+
 from metronome_worker.broker.campaign import unless
 from metronome_worker.broker.flows import deploy_flow
 from metronome_worker.broker.keys import FlowKeys
 from metronome_worker.broker.leases import first_of
 from metronome_worker.cli.process import Signals, open_host
 from metronome_worker.connectors.schedules import layout_of
+from metronome_worker.errors import OperatorError
 from metronome_worker.presence import Presence
+from metronome_worker.refusal import outlive
 from metronome_worker.roster import LATE_START_MS, follow_all
 from metronome_worker.share import Share
 from metronome_worker.ticker.role import run_ticker, stand_in
@@ -36,7 +41,8 @@ async def run_role(
 ) -> int:
     """Be a ``ticker`` or a ``worker``; returns the status to leave with.  ``flows`` are deployed first, if new."""
     signals, share = Signals(log), Share()
-    async with open_host(url, namespace, log) as host:
+    async with open_host(url, namespace, log) as opened:
+        host = replace(opened, outlives_refusals=True)
 
         async def follow_one(flow: str) -> int | None:
             if role == "worker":
@@ -46,15 +52,30 @@ async def run_role(
         presence = Presence(host, role, share, datetime.now(UTC).isoformat(timespec="seconds"))
         with signals.heeded():
             try:
-                for flow in flows:
-                    await unless(signals.stopping, _deploy(host, flow))
+                put_off = [flow for flow in flows if not await _is_deployed(host, flow, signals.stopping)]
                 async with asyncio.TaskGroup() as group:
-                    being_there = group.create_task(presence.run())
+                    beside = [group.create_task(presence.run())]
+                    beside += [group.create_task(_deploy_at_last(host, flow)) for flow in put_off]
                     code = await follow_all(host, signals.stopping, follow_one)
-                    being_there.cancel()
+                    for task in beside:
+                        task.cancel()
             except BaseExceptionGroup as failures:
                 raise first_of(failures) from None
     return code if code is not None else signals.status or 0
+
+
+async def _is_deployed(host: Host, flow: CheckedFlow, stopping: asyncio.Event) -> bool:
+    """Deploy a flow; False when an operator must act on what stands in its place."""
+    try:
+        await unless(stopping, _deploy(host, flow))
+    except (OperatorError, ResponseError):
+        return False  # said by the next attempt
+    return True
+
+
+async def _deploy_at_last(host: Host, flow: CheckedFlow) -> None:
+    name = flow.plan.flow
+    await outlive(host, name, host.log.bind(flow=name), lambda: _deploy(host, flow))
 
 
 async def _deploy(host: Host, flow: CheckedFlow) -> None:
@@ -67,4 +88,5 @@ async def _deploy(host: Host, flow: CheckedFlow) -> None:
     while (deployed := await host.patience.insist(attempt)).outcome == "leaving":
         await host.clock.sleep(_RETRY_S)
     report = host.log.warning if deployed.outcome == "superseded" else host.log.info
-    report("flow_" + deployed.outcome, flow=flow.plan.flow, run=deployed.run, revision=deployed.revision)
+    replaced = {"replaces": deployed.replaces} if deployed.replaces else {}
+    report("flow_" + deployed.outcome, flow=flow.plan.flow, run=deployed.run, revision=deployed.revision, **replaced)

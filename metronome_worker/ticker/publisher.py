@@ -5,10 +5,22 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, assert_never
 
-from metronome_worker.broker.ticks import Outcome, TickBatch, load_schedule, publish_ticks, tick_entry
-from metronome_worker.clock import NS_PER_MS
+from redis.exceptions import ResponseError
+
+from metronome_worker.broker.damage import refusal_of
+from metronome_worker.broker.ticks import (
+    Outcome,
+    TickBatch,
+    damaged_schedule,
+    load_schedule,
+    publish_ticks,
+    tick_entry,
+)
+from metronome_worker.clock import NS_PER_MS, NS_PER_S
 from metronome_worker.connectors.schedules import ticked_sources
-from metronome_worker.errors import FencedError, SupersededError
+from metronome_worker.errors import FencedError, OperatorError, SupersededError
+from metronome_worker.refusal import Complaints
+from metronome_worker.session import require_current
 from metronome_worker.ticker.schedule import Publication, Schedule, decide
 
 if TYPE_CHECKING:
@@ -20,6 +32,9 @@ if TYPE_CHECKING:
 
 #: How long a source waits before it looks again whether its stream has room, or its flow is no longer paused.
 _HOLD_NS = 100 * NS_PER_MS
+
+#: How long a source is left alone about which an operator must act.
+_REFUSED_NS = NS_PER_S
 
 #: Later than every tick.
 _NEVER_MS = 1 << 63
@@ -37,6 +52,9 @@ class Publisher:
         self._time = time
         #: Connector to the moment on our clock until which it is left alone.
         self._held: dict[str, int] = {}
+        #: Connectors whose schedule must be read, and the moment on our clock from which on.
+        self._unread = dict.fromkeys((c.alias for c in ticked_sources(session.plan)), 0)
+        self._complaints = {name: Complaints(self._clock, self._log.bind(connector=name)) for name in self._unread}
         #: Up to when every slot is published or skipped (server's clock), sources that are held left out.
         self._decided_ms = 0
         self._progress = asyncio.Condition()
@@ -59,8 +77,9 @@ class Publisher:
 
         Cancelling may leave a tick published of which this process has not heard: the schedule in Redis knows.
         """
-        schedules = {c.alias: await self._load(c) for c in ticked_sources(self._session.plan)}
-        while schedules:
+        schedules: dict[str, Schedule] = {}
+        while schedules or self._unread:
+            await self._read(schedules)
             free = [schedule.next_ms for name, schedule in schedules.items() if name not in self._held]
             await self._note_progress(min(free, default=_NEVER_MS))
             now_ns = self._clock.now_ns()
@@ -71,11 +90,12 @@ class Publisher:
                 if self._held.get(name, 0) <= now_ns and (what := decide(schedule, now_ms)) is not None
             ]
             if not ready:
-                await self._clock.sleep_until(min(self._wake_ns(schedule) for schedule in schedules.values()))
+                wakes = [self._wake_ns(schedule) for schedule in schedules.values()]
+                await self._clock.sleep_until(min([*wakes, *self._unread.values()]))
                 continue
-            replies = await asyncio.gather(*(self._publish(schedules[name], what) for name, what in ready))
+            replies = await asyncio.gather(*(self._attempt(schedules[name], what) for name, what in ready))
             for (name, what), reply in zip(ready, replies, strict=True):
-                after = await self._believe(schedules[name], what, reply)
+                after = self._believe(schedules[name], what, reply)
                 if after is None:
                     del schedules[name]
                 else:
@@ -86,10 +106,30 @@ class Publisher:
         """When there may be something to do for a schedule, on our clock."""
         return max(self._time.local_ns(schedule.next_ms), self._held.get(schedule.connector, 0))
 
+    async def _read(self, schedules: dict[str, Schedule]) -> None:
+        """Read the schedules that must be.  One that is damaged is looked at again and again; the others go on."""
+        for name, from_ns in list(self._unread.items()):
+            if from_ns > self._clock.now_ns():
+                continue
+            try:
+                schedules[name] = await self._load(self._session.plan.connectors[name])
+                del self._unread[name]
+            except (OperatorError, ResponseError) as failure:
+                await self._refuse(name, failure)
+                self._unread[name] = self._clock.now_ns() + _REFUSED_NS
+
+    async def _refuse(self, name: str, failure: OperatorError | ResponseError) -> None:
+        """Say what an operator must act on, or raise it where that ends the process."""
+        error = await refusal_of(self._client, self._keys, failure)
+        if not isinstance(error, OperatorError) or not self._session.host.outlives_refusals:
+            raise error
+        self._complaints[name].refused(error)
+
     async def _load(self, connector: ConnectorInstance) -> Schedule:
         record = await load_schedule(self._client, self._keys, connector.alias)
         if record is None:
-            raise SupersededError(f"the schedule of {connector.alias} is gone")
+            await require_current(self._session)
+            raise damaged_schedule(self._keys.schedule(connector.alias), "there is no such key")
         return Schedule(
             connector=connector.alias,
             interval_ms=connector.config.interval,
@@ -99,6 +139,14 @@ class Publisher:
             published=record.published,
             gap=record.gap,
         )
+
+    async def _attempt(self, schedule: Schedule, what: Publication) -> Reply | None:
+        """What the script answers; None when it cannot be run, as a key holds something that is not ours."""
+        try:
+            return await self._publish(schedule, what)
+        except ResponseError as failure:
+            await self._refuse(schedule.connector, failure)
+            return None
 
     async def _publish(self, schedule: Schedule, what: Publication) -> Reply:
         epoch = self._lease.epoch
@@ -122,17 +170,25 @@ class Publisher:
         self._time.observe(sent_ns, self._clock.now_ns(), reply.server_us)
         return reply
 
-    async def _believe(self, before: Schedule, what: Publication, reply: Reply) -> Schedule | None:
-        """The schedule as it stands after the script's answer; None when the flow has stopped publishing."""
+    def _believe(self, before: Schedule, what: Publication, reply: Reply | None) -> Schedule | None:
+        """The schedule as it stands after the script's answer; None when it must be read, or publishes no more."""
         name = before.connector
         was_held = self._held.pop(name, 0)
+        if reply is None:
+            self._held[name] = self._clock.now_ns() + _REFUSED_NS
+            return before
         match reply.outcome:
             case Outcome.PUBLISHED | Outcome.DUPLICATE:
                 self._report(name, what, reply)
                 return what.after
             case Outcome.MOVED:
-                return await self._load(self._session.plan.connectors[name])
+                self._unread[name] = 0
+                return None
             case Outcome.EARLY:
+                return before
+            case Outcome.BLOCKED:
+                self._complaints[name].refused(_blocked(self._keys.events(name), reply.blocked_by))
+                self._held[name] = self._clock.now_ns() + _REFUSED_NS
                 return before
             case Outcome.FULL | Outcome.PAUSED:
                 if not was_held:
@@ -157,3 +213,14 @@ class Publisher:
             last = what.ticks[-1]
             late_ms = reply.server_us / 1000 - last.due_ms
             self._log.debug("tick_published", connector=connector, n=last.n, late_ms=round(late_ms, 3))
+
+
+def _blocked(key: str, last: str) -> OperatorError:
+    return OperatorError(
+        "no tick can be added to the stream",
+        value=key,
+        reason=f"it ends at {last}, which lies in the future: somebody else has written there, or the server's clock "
+        "was set back. Nothing is lost: ticks wait, and are then late, or skipped as the flow says",
+        advice="a clock catches up by itself; else, as soon as `metronome status` shows that nothing waits, put the "
+        f"stream aside: `redis-cli RENAME '{key}' '{key}:aside'`, and it is made anew",
+    )

@@ -10,6 +10,7 @@ from metronome_worker.broker.keys import TICKER
 from metronome_worker.broker.server_time import ServerTime, ask_time
 from metronome_worker.errors import FencedError
 from metronome_worker.leaving.coordinator import take_through_exit
+from metronome_worker.refusal import outlive
 from metronome_worker.session import Session, follow
 from metronome_worker.share import COOL_DOWN_S, Share
 from metronome_worker.ticker.publisher import Publisher
@@ -31,8 +32,10 @@ async def run_ticker(host: Host, flow: str, share: Share | None = None) -> int |
         own.set_total(flow, 1)
         await _contend(session, own)
 
+    own.follow(flow)
     try:
-        return await follow(host, flow, host.ticker.lease_ms, work)
+        log = host.log.bind(flow=flow, role="ticker")
+        return await outlive(host, flow, log, lambda: follow(host, flow, host.ticker.lease_ms, work))
     finally:
         own.forget(flow)
 

@@ -15,12 +15,14 @@ from metronome_worker.broker.commits import (
     commit_batch,
     load_state,
     open_command,
+    position_of,
     state_fields,
+    stream_ends,
     trim_stream,
 )
 from metronome_worker.broker.keys import GROUP
 from metronome_worker.clock import NS_PER_MS
-from metronome_worker.errors import FencedError
+from metronome_worker.errors import FencedError, SupersededError
 from metronome_worker.share import COOL_DOWN_S
 from metronome_worker.worker.caution import Caution, Verdict
 from metronome_worker.worker.entries import ends_of, killer
@@ -108,8 +110,10 @@ class StageOwner:
 
     async def _take_over(self) -> None:
         """Go back to what is committed: positions from Redis, files cut to their committed length."""
-        state = await load_state(self._client, self._keys.state(self._stage.name))
+        state_key = self._keys.state(self._stage.name)
+        state = await load_state(self._client, state_key)
         self._positions = {name: state.positions.get(name, "0-0") for name in self._stage.inputs}
+        self._positions |= {source: position_of(state, source, state_key) for source in self._stage.sources}
         self._read_counts = {name: state.read.get(name, 0) for name in self._stage.inputs}
         self._commits = state.commits
         self._caution.begin(state.attempt, state.deaths, self._settings.batch)
@@ -165,6 +169,8 @@ class StageOwner:
                     await asyncio.sleep(0)
             if reply:
                 await self._carefully(reply)
+            elif not is_drained:
+                await self._notice_new_streams()
             if is_drained:
                 await self._commit([], [Command("XADD", self._keys.exit, ("*", "drained", self._stage.name))])
                 return True
@@ -178,6 +184,18 @@ class StageOwner:
             b"XREAD", "COUNT", self._settings.batch, *block, "STREAMS", *streams, *positions.values()
         )
         return reply
+
+    async def _notice_new_streams(self) -> None:
+        """Begin anew where a stream ends before our position, which would be waited for in vain.
+
+        An operator has put aside a stream with an entry of the future; nothing is done yet of the one that was made
+        anew.  Raises ``SupersededError``, to begin there.
+        """
+        ends = await stream_ends(self._client, self._keys, self._stage.sources)
+        anew = [source for source, end in ends.items() if _id(end) < _id(self._positions[source])]
+        if anew:
+            await self._commit(state_fields(dict.fromkeys(anew, "0-0"), dict.fromkeys(anew, 0), {}), [])
+            raise SupersededError(f"streams were made anew: {', '.join(anew)}")
 
     def _is_behind(self, barrier: Mapping[str, str], reached: Mapping[str, str]) -> bool:
         """Whether every input has come to the barrier when it has ``reached`` these IDs."""

@@ -5,17 +5,24 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from redis.exceptions import ResponseError
+
 from metronome_worker.connectors.schedules import read_sources
-from metronome_worker.session import Session, follow
+from metronome_worker.errors import OperatorError
+from metronome_worker.refusal import outlive
+from metronome_worker.session import Session, follow, require_current
 from metronome_worker.share import Share
 from metronome_worker.worker.exclusive import run_stage
 from metronome_worker.worker.shared import run_shared_stage
 from metronome_worker.worker.source import run_source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine
+
+    from structlog.typing import FilteringBoundLogger
 
     from metronome_worker.host import Host
+    from metronome_worker.plan.model import ConnectorInstance, Stage
 
 
 async def run_worker(
@@ -36,18 +43,44 @@ async def run_worker(
         own.set_total(flow, sum(not stage.is_shared for stage in session.plan.stages))
         async with asyncio.TaskGroup() as group:
             besides = group.create_task(beside(session)) if beside is not None else None
-            stages = [
-                group.create_task((run_shared_stage if stage.is_shared else run_stage)(session, stage, own, stopping))
-                for stage in session.plan.stages
-            ]
+            stages = [group.create_task(_stage(session, stage, own, stopping)) for stage in session.plan.stages]
             for connector in read_sources(session.plan):
-                group.create_task(run_source(session, connector, stopping))
+                group.create_task(_source(session, connector, stopping))
             await stopping.wait()
             await asyncio.wait(stages)
             if besides is not None:
                 besides.cancel()
 
+    own.follow(flow)
     try:
-        return await follow(host, flow, host.worker.lease_ms, work, stopping)
+        log = host.log.bind(flow=flow, role="worker")
+        return await outlive(
+            host, flow, log, lambda: follow(host, flow, host.worker.lease_ms, work, stopping), stopping
+        )
     finally:
         own.forget(flow)
+
+
+async def _stage(session: Session, stage: Stage, share: Share, stopping: asyncio.Event) -> None:
+    """A stage that is refused waits, and leaves the others alone."""
+    run = run_shared_stage if stage.is_shared else run_stage
+    log = session.host.log.bind(flow=session.keys.flow_name, stage=stage.name)
+    await _part(session, log, lambda: run(session, stage, share, stopping), stopping)
+
+
+async def _source(session: Session, connector: ConnectorInstance, stopping: asyncio.Event) -> None:
+    log = session.host.log.bind(flow=session.keys.flow_name, source=connector.alias)
+    await _part(session, log, lambda: run_source(session, connector, stopping), stopping)
+
+
+async def _part(
+    session: Session, log: FilteringBoundLogger, work: Callable[[], Awaitable[None]], stopping: asyncio.Event
+) -> None:
+    async def attempt() -> None:
+        try:
+            await work()
+        except (OperatorError, ResponseError):
+            await require_current(session)  # what is wrong with a revision that is over is nobody's concern
+            raise
+
+    await outlive(session.host, session.keys.flow_name, log, attempt, stopping)
