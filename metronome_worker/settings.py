@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from metronome_worker.broker.keys import DEFAULT_NAMESPACE
+from metronome_worker.errors import OperatorError, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,9 +54,20 @@ class Environment(Struct, frozen=True, kw_only=True):
 
 
 def read_environment(variables: Mapping[str, str]) -> Environment:
-    """Take our settings out of the environment's variables (pass ``os.environ``)."""
+    """Take our settings out of the environment's variables (pass ``os.environ``).
+
+    Raises ``OperatorError`` for a namespace that keys cannot begin with.
+    """
+    namespace = variables.get("METRONOME_NAMESPACE") or DEFAULT_NAMESPACE
+    if re.fullmatch(r"[\w.:-]{1,100}", namespace, re.ASCII) is None:
+        raise OperatorError(
+            "this cannot be a namespace:",
+            value=f"METRONOME_NAMESPACE={shown(namespace)}",
+            reason="it becomes the first part of every key",
+            advice="use letters, digits and _ . : -, at most 100 of them",
+        )
     return Environment(
         redis_url=variables.get("METRONOME_REDIS_URL") or None,
         module_path=tuple(folder for folder in variables.get("METRONOME_PATH", "").split(":") if folder),
-        namespace=variables.get("METRONOME_NAMESPACE") or DEFAULT_NAMESPACE,
+        namespace=namespace,
     )

@@ -11,7 +11,7 @@ import msgspec
 
 from metronome_worker.broker.letters import Letter, Unfit, input_for, letter_of, put_back
 from metronome_worker.cli.options import json_option, redis_option
-from metronome_worker.cli.short import deployed, with_host
+from metronome_worker.cli.short import deployed, found, with_host
 from metronome_worker.errors import SupersededError, UsageError
 
 if TYPE_CHECKING:
@@ -40,24 +40,26 @@ def list_(flow: str, *, last: int, redis_url: str | None, as_json: bool) -> int:
     """List the dead letters of a flow: where each failed, and why."""
 
     async def do(host: Host) -> int:
-        keys, _ = await deployed(host, flow)
-        found = [letter_of(*entry) for entry in await host.client.xrevrange(keys.dead, count=last)]
+        keys = await found(host, flow)
+        letters = [letter_of(*entry) for entry in await host.client.xrevrange(keys.dead, count=last)]
         total = await host.client.xlen(keys.dead)
         if as_json:
-            click.echo(msgspec.json.encode([letter.shown() for letter in found]).decode())
+            click.echo(msgspec.json.encode([letter.shown() for letter in letters]).decode())
             return 0
         from rich.console import Console
         from rich.table import Table
 
-        table = Table("id", "node", "entry", "error")
-        for letter in found:
+        table = Table()
+        for title in ("id", "node", "entry", "error"):
+            table.add_column(title, overflow="fold")  # a name is looked for: nothing of it is left out
+        for letter in letters:
             table.add_row(letter.letter_id, *(letter.fields.get(name, "") for name in ("node", "entry", "error")))
-        Console(file=sys.stdout).print(table if found else f"{flow} has no dead letters")
-        if total > len(found):
-            click.echo(f"{total - len(found)} older ones: --last {total}")
+        Console(file=sys.stdout).print(table if letters else f"{flow} has no dead letters")
+        if total > len(letters):
+            click.echo(f"{total - len(letters)} older ones: --last {total}")
         return 0
 
-    return with_host(redis_url, do)
+    return with_host(redis_url, do, flow)
 
 
 @dead.command()
@@ -68,12 +70,12 @@ def show(flow: str, letter_id: str, *, redis_url: str | None) -> int:
     """Show one dead letter whole, as JSON."""
 
     async def do(host: Host) -> int:
-        keys, _ = await deployed(host, flow)
+        keys = await found(host, flow)
         [letter] = await _named(host, keys, [letter_id])
         click.echo(msgspec.json.format(msgspec.json.encode(letter.shown())).decode())
         return 0
 
-    return with_host(redis_url, do)
+    return with_host(redis_url, do, flow)
 
 
 @dead.command()
@@ -108,7 +110,7 @@ def replay(flow: str, letter_ids: tuple[str, ...], *, is_all: bool, redis_url: s
                 click.echo(f"  {letter_id} stays: {reason}")
         return 1 if refused else 0
 
-    return with_host(redis_url, do)
+    return with_host(redis_url, do, flow)
 
 
 async def _put_back(host: Host, flow: str, letters: Sequence[Letter]) -> tuple[list[str], dict[str, str]]:

@@ -49,7 +49,7 @@ def graph(flow: str, *, form: str, redis_url: str | None, strict: bool) -> int:
 
 
 def _plans(flow: str, redis_url: str | None, *, strict: bool) -> list[FlowPlan]:
-    if Path(flow).suffix or Path(flow).exists():
+    if _is_file(flow):
         from metronome_worker.cli.flow_files import checked_flows
 
         module_path = read_environment(os.environ).module_path
@@ -60,7 +60,12 @@ def _plans(flow: str, redis_url: str | None, *, strict: bool) -> list[FlowPlan]:
         _, record = await deployed(host, flow)
         return [host.workshop.plan_of(record.bundle)]
 
-    return with_host(redis_url, do)
+    return with_host(redis_url, do, flow)
+
+
+def _is_file(flow: str) -> bool:
+    """Whether a file is meant: a name with a suffix or a slash, or that of a file that is there."""
+    return flow != "" and (bool(Path(flow).suffix) or "/" in flow or os.path.exists(flow))  # noqa: PTH110  never raises
 
 
 def _tree(plan: FlowPlan) -> Tree:

@@ -9,19 +9,18 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
-import msgspec
 from msgspec import Struct
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from metronome_worker.broker.addresses import address
 from metronome_worker.broker.cluster import flow_client
 from metronome_worker.broker.connection import open_client
 from metronome_worker.broker.flows import Status
 from metronome_worker.broker.keys import FlowKeys, flow_index
-from metronome_worker.broker.members import MEMBER_TTL_MS, Member
+from metronome_worker.broker.members import sighting
 from metronome_worker.broker.outages import is_outage, raise_translated
 from metronome_worker.broker.ticks import server_us
 from metronome_worker.cli.options import redis_option, required_url
@@ -29,6 +28,8 @@ from metronome_worker.errors import BrokerUnavailable
 from metronome_worker.settings import read_environment
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from redis.asyncio import Redis
 
 #: Below the time that orchestrators give a probe, so that the reason is said and not only that it took too long.
@@ -83,26 +84,15 @@ def judge(members: dict[str, FlowMembers], host: str, role: str | None) -> Verdi
     if not members:
         return Verdict(True, "Redis answers, no flow runs")
     seen = [
-        (flow.now_ms - sighting[0], sighting[1])
-        for flow in members.values()
-        for value in flow.values
-        if (sighting := _sighting(value)) is not None
+        (flow.now_ms, one) for flow in members.values() for value in flow.values if (one := sighting(value)) is not None
     ]
-    ours = [(age_ms, one) for age_ms, one in seen if one.host == host and role in (None, one.role)]
+    ours = [(now_ms, one) for now_ms, one in seen if one.member.host == host and role in (None, one.member.role)]
     what = f"{role or 'ticker or worker'} of {host}"
     if not ours:
         return Verdict(False, f"no {what} in {', '.join(sorted(members))}")
-    age_ms, latest = min(ours, key=lambda pair: pair[0])
-    return Verdict(age_ms <= MEMBER_TTL_MS, f"{latest.role} {host}:{latest.pid} was heard of {age_ms} ms ago")
-
-
-def _sighting(value: bytes) -> tuple[int, Member] | None:
-    """When a member was heard of (ms, server's clock), and who it is; None for what another version wrote."""
-    at, _, card = value.partition(b" ")
-    try:
-        return int(at), msgspec.json.decode(card, type=Member)
-    except (ValueError, msgspec.DecodeError):
-        return None
+    now_ms, latest = min(ours, key=lambda pair: abs(pair[0] - pair[1].at_ms))
+    who, age_ms = latest.member, now_ms - latest.at_ms
+    return Verdict(latest.is_alive(now_ms), f"{who.role} {host}:{who.pid} was heard of {age_ms} ms ago")
 
 
 async def _ask(url: str, namespace: str) -> dict[str, FlowMembers]:
@@ -123,10 +113,10 @@ async def _ask(url: str, namespace: str) -> dict[str, FlowMembers]:
 
 
 async def _members(client: Redis, namespace: str) -> dict[str, FlowMembers]:
-    names: list[bytes] = await client.hkeys(flow_index(namespace))  # type: ignore[misc]
+    names: list[bytes] = await _answer(client.hkeys(flow_index(namespace))) or []
     found, outage = {}, None
     for name in names:
-        keys = FlowKeys(name.decode(), namespace)
+        keys = FlowKeys(name.decode(errors="backslashreplace"), namespace)
         try:
             members = await _members_of(flow_client(client, keys), keys)
         except RedisError as error:
@@ -143,9 +133,19 @@ async def _members(client: Redis, namespace: str) -> dict[str, FlowMembers]:
 
 
 async def _members_of(server: Redis, keys: FlowKeys) -> FlowMembers | None:
-    """None for a flow that has ended, or is none any more."""
-    status: bytes | None = await server.hget(keys.flow, "status")  # type: ignore[misc]
-    if status is None or status.decode() == Status.ENDED.value:
+    """None for a flow that has ended, is none any more, or cannot be read."""
+    status: bytes | None = await _answer(server.hget(keys.flow, "status"))
+    if status is None or status.decode(errors="replace") == Status.ENDED.value:
         return None
-    values: list[bytes] = await server.hvals(keys.members)  # type: ignore[misc]
-    return FlowMembers(await server_us(server) // 1000, tuple(values))
+    values: list[bytes] | None = await _answer(server.hvals(keys.members))
+    return None if values is None else FlowMembers(await server_us(server) // 1000, tuple(values))
+
+
+async def _answer(asked: Awaitable[Any] | Any) -> Any:
+    """None for a key that holds what is not ours: that is the log's to tell, and no process is restarted for it."""
+    try:
+        return await asked
+    except ResponseError as error:
+        if is_outage(error):
+            raise
+        return None

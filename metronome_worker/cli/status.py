@@ -11,7 +11,7 @@ import msgspec
 
 from metronome_worker.broker.keys import FlowKeys
 from metronome_worker.cli.options import json_option, redis_option
-from metronome_worker.cli.short import deployed, with_host
+from metronome_worker.cli.short import deployed, found, one_by_one, with_host
 from metronome_worker.observe.status import FlowStatus, deployed_flows, flow_status
 
 if TYPE_CHECKING:
@@ -31,45 +31,58 @@ _WATCH_S = 1.0
 def status(flow: str | None, *, redis_url: str | None, watch: bool, as_json: bool) -> int:
     """Show how each flow (or one) stands."""
 
-    async def look(host: Host) -> list[FlowStatus]:
+    async def look(host: Host) -> tuple[list[FlowStatus], int]:
         if flow is not None:
-            await deployed(host, flow)
+            await found(host, flow)
         names = [flow] if flow is not None else await deployed_flows(host.client, host.namespace)
-        found = [await flow_status(host.client, FlowKeys(name, host.namespace)) for name in names]
-        return [one for one in found if one is not None]
+
+        async def look_at(name: str) -> FlowStatus | None:
+            return await flow_status(host.client, FlowKeys(name, host.namespace))
+
+        async def try_to_plan(name: str) -> None:
+            _, record = await deployed(host, name)
+            host.workshop.plan_of(record.bundle)
+
+        seen, status = await one_by_one(host, names, look_at)
+        stand = [one for one in seen if one is not None]
+        # Where nobody leads, the reason may be that nobody can.
+        idle = [one.flow for one in stand if one.ticker.epoch is None and one.status != "ended"]
+        return stand, (await one_by_one(host, idle, try_to_plan))[1] or status
 
     async def do(host: Host) -> int:
         if as_json:
-            click.echo(msgspec.json.encode(await look(host)).decode())
+            stand, status = await look(host)
+            click.echo(msgspec.json.encode(stand).decode())
             while watch:
                 await host.clock.sleep(_WATCH_S)
-                click.echo(msgspec.json.encode(await look(host)).decode())
-            return 0
+                click.echo(msgspec.json.encode((await look(host))[0]).decode())
+            return status
         from rich.console import Console
         from rich.live import Live
 
         console = Console(file=sys.stdout)
         if not watch:
-            console.print(_page(await look(host)))
-            return 0
+            stand, status = await look(host)
+            console.print(_page(stand, status))
+            return status
         with Live(console=console, auto_refresh=False) as live:
             while True:
-                live.update(_page(await look(host)), refresh=True)
+                live.update(_page(*await look(host)), refresh=True)
                 await host.clock.sleep(_WATCH_S)
 
     try:
-        return with_host(redis_url, do)
+        return with_host(redis_url, do, flow)
     except (KeyboardInterrupt, asyncio.CancelledError):
         return 130
 
 
-def _page(found: list[FlowStatus]) -> RenderableType:
+def _page(stand: list[FlowStatus], status: int) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
-    if not found:
-        return Text("nothing is deployed")
-    return Group(*(part for one in found for part in _flow(one)))
+    if not stand:
+        return Text("nothing is deployed" if status == 0 else "nothing else is deployed")
+    return Group(*(part for one in stand for part in _flow(one)))
 
 
 def _flow(one: FlowStatus) -> list[RenderableType]:
@@ -87,8 +100,13 @@ def _flow(one: FlowStatus) -> list[RenderableType]:
     for stage in one.stages:
         stages.add_row(stage.stage, _workers(stage), str(stage.lag), str(stage.commits))
     parts: list[RenderableType] = [Text(f"{head}, {led}"), ticks, stages]
+    for s in one.schedules:
+        if s.blocked_by is not None:
+            what = f"no tick can be added behind {s.blocked_by}, which lies in the future"
+            parts.append(Text(f"{s.connector}: {what}; the ticker's log says what to do"))
     if one.dead:
-        parts.append(Text(f"{one.dead} dead letters: metronome dead list {one.flow}"))
+        letters = "dead letter" if one.dead == 1 else "dead letters"
+        parts.append(Text(f"{one.dead} {letters}: metronome dead list {one.flow}"))
     return parts
 
 

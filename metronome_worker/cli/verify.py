@@ -42,7 +42,7 @@ def verify(flow: str, *, redis_url: str | None, as_json: bool) -> int:
             _show(recording, checks)
         return int(any(check.violations for check in checks))
 
-    return with_host(redis_url, do)
+    return with_host(redis_url, do, flow)
 
 
 def _page(recording: Recording, checks: tuple[Check, ...]) -> dict[str, object]:

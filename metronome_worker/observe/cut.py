@@ -108,7 +108,10 @@ def _schedule(cut: Cut, connector: ConnectorInstance, found: Sequence[RawEntry])
         anchor_ms, next_ms, published = numbers["anchor"], numbers["next"], numbers["published"]
     except KeyError as missing:
         raise OperatorError(
-            "the schedule is damaged:", value=connector.alias, reason=f"{missing} is no number"
+            "a schedule is damaged:",
+            value=connector.alias,
+            reason=f"{missing} is no whole number",
+            advice=f"put it right, or begin a new run: `metronome exit --flow {cut.plan.flow}`, then deploy it again",
         ) from None
     is_changed = anchor_ms != cut.started_ms + connector.config.interval
     return ScheduleHistory(

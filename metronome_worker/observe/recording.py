@@ -106,19 +106,20 @@ def _cut(keys: FlowKeys, record: FlowRecord, plan: FlowPlan, inputs: Sequence[st
     schedules, rest = rest[: len(ticked)], rest[len(ticked) :]
     states, infos = rest[: len(plan.stages)], rest[len(plan.stages) :: 2]
     groups = rest[len(plan.stages) + 1 :: 2]
-    started_ms = int(flow.get(b"started_at", 0))
+    times = _numbers(flow)
+    started_ms = times.get("started_at", 0)
     names = [stage.name for stage in plan.stages]
     return Cut(
         record=record,
         plan=plan,
         now_ms=int(seconds) * 1000 + int(micros) // 1000,
-        since_ms=max(started_ms, int(flow.get(b"deployed_at", 0))),
+        since_ms=max(started_ms, times.get("deployed_at", 0)),
         started_ms=started_ms,
         is_paused=b"paused" in flow,
         epoch=int(epoch) if epoch is not None and epoch.isdigit() else None,
         schedules={name: _numbers(fields or {}) for name, fields in zip(ticked, schedules, strict=True)},
         states={name: state_of(keys.state(name), found or {}) for name, found in zip(names, states, strict=True)},
-        epochs={name: int((found or {}).get(b"epoch", 0)) for name, found in zip(names, states, strict=True)},
+        epochs={name: _numbers(found or {}).get("epoch", 0) for name, found in zip(names, states, strict=True)},
         exits=tuple(ExitEntry(entry_id=i.decode(), fields=_texts(_flat(fields))) for i, fields in exits or ()),
         streams={name: _stream_end(info) for name, info in zip(inputs, infos, strict=True)},
         groups={name: group for name, found in zip(inputs, groups, strict=True) if (group := _group(found))},
@@ -131,12 +132,12 @@ def _reply(reply: Any) -> Any:
     if isinstance(reply, Exception) and (not isinstance(reply, ResponseError) or is_outage(reply)):
         raise reply
     if isinstance(reply, ResponseError) and str(reply).startswith("WRONGTYPE"):
-        raise OperatorError("a key of the flow holds something of another type", reason=str(reply))
+        raise reply
     return None if isinstance(reply, Exception) else reply
 
 
 def _numbers(fields: dict[bytes, bytes]) -> dict[str, int]:
-    return {name.decode(): int(value) for name, value in fields.items() if value.lstrip(b"-").isdigit()}
+    return {name.decode(errors="replace"): int(value) for name, value in fields.items() if value.lstrip(b"-").isdigit()}
 
 
 def _flat(fields: dict[bytes, bytes]) -> list[bytes]:

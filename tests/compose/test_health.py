@@ -24,6 +24,7 @@ def seen(ago_ms: int, *, role: str = "worker", host: str = "here") -> bytes:
         pytest.param({"f": [seen(0)]}, None, True, id="just heard of"),
         pytest.param({"f": [seen(MEMBER_TTL_MS)]}, None, True, id="still counts as alive"),
         pytest.param({"f": [seen(MEMBER_TTL_MS + 1)]}, None, False, id="quiet for too long"),
+        pytest.param({"f": [seen(-MEMBER_TTL_MS - 1)]}, None, False, id="by hand, of the future"),
         pytest.param({"f": []}, None, False, id="a flow runs without us"),
         pytest.param({"f": [seen(0, host="there")]}, None, False, id="only others are alive"),
         pytest.param({"f": [], "g": [seen(0)]}, None, True, id="one flow is enough"),
