@@ -23,6 +23,11 @@ RULES: Final = {
     "epoch in metadata": (r"(\\\"epoch\\\"):\d+\b", r"\1:‹epoch›"),
     "epoch in a reply": (r"(\"epoch\"\n\s*\d+\)) \"\d+\"", r'\1 "‹epoch›"'),
     "digest": (r"\b[0-9a-f]{64}\b", "‹digest›"),
+    "process that holds a lease": (r"\b[\w.-]+:\d+ \(epoch \d+\)", "‹host›:‹pid› (epoch ‹epoch›)"),
+    "process that was heard of": (r"\b[\w.-]+:\d+ was heard of -?\d+ ms ago", "‹host›:‹pid› was heard of ‹n› ms ago"),
+    "lateness in a table": (r"\b\d+\.\d{3}(?= +│)", "‹ms›"),
+    # As wide as what differs.
+    "width of a column": (r"[━─]{3,}| +(?=[┃│])", " "),
 }
 """Name of what differs: its form, and what stands for it in a comparison."""
 
