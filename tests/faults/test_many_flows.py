@@ -57,7 +57,7 @@ def test_every_stage_runs_and_nobody_holds_more_than_a_share(tmp_path: Path) -> 
 
         def is_even() -> bool:
             found = status(deployment)
-            stages = Counter(stage["worker"] for flow in found for stage in flow["stages"] if stage["worker"])
+            stages = Counter(who for flow in found for stage in flow["stages"] for who in stage["workers"])
             leaders = Counter(flow["leader"] for flow in found if flow["leader"])
             seen.append((stages, leaders))
             is_all = stages.total() == leaders.total() == SCALE.flows
