@@ -177,3 +177,14 @@ async def test_a_tick_behind_an_entry_by_hand_is_published_behind_it(client: Red
     assert ids == [f"{first_ms + 11}-3", f"{first_ms + 11}-4", f"{first_ms + 11}-5", f"{first_ms + 20}-0"]
     events = [msgspec.json.decode(fields[b"data"])["id"] for _, fields in (await flow.entries())[1:]]
     assert events == [0, 1, 2]
+
+
+async def test_a_tick_whose_very_id_somebody_else_has_used_is_published_behind_it(
+    client: Redis, namespace: str
+) -> None:
+    flow = await deployed(client, namespace)
+    lease = await flow.take()
+    first_ms = await flow.make_due(1)
+    await client.xadd(flow.keys.events("tick"), {"data": "1", "ingest_ns": "1"}, id=f"{first_ms}-0")
+    assert (await flow.publish(lease)).outcome is Outcome.PUBLISHED
+    assert [entry_id for entry_id, _ in await flow.entries()] == [f"{first_ms}-0", f"{first_ms}-1"]

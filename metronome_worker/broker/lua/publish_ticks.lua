@@ -63,7 +63,7 @@ local function is_only_behind_others(id)
   local behind = redis.call('XRANGE', KEYS[4], id, '+', 'COUNT', 1000)
   for _, other in ipairs(behind) do
     local meta = other[2][5] == 'meta' and other[2][6] or ''
-    if other[1] == id or tonumber(string.match(meta, '"due_ms":(%d+)') or 0) >= due_ms then
+    if tonumber(string.match(meta, '"due_ms":(%d+)') or 0) >= due_ms then
       return false
     end
   end
