@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from metronome_worker.broker.commits import Commands, Outcome, settled
-from metronome_worker.broker.keys import GROUP
+from metronome_worker.broker.keys import GROUP, flow_in
 from metronome_worker.broker.scripts import run_script
 from metronome_worker.errors import OperatorError, SupersededError
 
@@ -86,6 +86,19 @@ async def forget_consumers(client: Redis, key: str, idle_ms: int) -> None:
     await run_script(client, "leave_group", [key], [GROUP, "", idle_ms])
 
 
+async def renew_group(client: Redis, keys: FlowKeys, stage: str, token: str, stage_input: str) -> None:
+    """Make the group again on a stream that was put aside or deleted, and so begins anew (``renew_group.lua``).
+
+    Raises ``SupersededError`` when the run or revision is over, ``OperatorError`` when the stream goes on and only its
+    group is gone.
+    """
+    names = [keys.flow, keys.state(stage), keys.events(stage_input)]
+    reply = await run_script(client, "renew_group", names, [token, GROUP, stage_input])
+    _check_group(reply, keys.events(stage_input))
+    if reply[0] == b"stopped":
+        raise SupersededError(f"the run that {keys.state(stage)} belongs to is over")
+
+
 async def trim_claims(client: Redis, keys: FlowKeys, stage: str, stage_input: str, keep: int, keep_ms: int) -> int:
     """Remove entries that are done beyond the tail that people may want to see (``trim_claims.lua``)."""
     names = [keys.state(stage), keys.events(stage_input)]
@@ -93,15 +106,11 @@ async def trim_claims(client: Redis, keys: FlowKeys, stage: str, stage_input: st
     return removed
 
 
-def group_is_gone(key: str) -> OperatorError:
-    """Without its group nobody knows which entries are done."""
-    return OperatorError(
-        "the consumer group of a shared stage is gone:",
-        value=f"{GROUP} of {key}",
-        advice="somebody has destroyed it; undeploy the flow and deploy it again to begin at the stream's end",
-    )
-
-
 def _check_group(reply: Sequence[bytes], key: str) -> None:
     if reply[0] == Outcome.GONE.value.encode():
-        raise group_is_gone(key)
+        raise OperatorError(
+            "the consumer group of a shared stage is gone:",
+            value=f"{GROUP} of {key}",
+            reason="somebody has destroyed it; which entries are done is not known without it",
+            advice=f"begin a new run: `metronome exit --flow {flow_in(key)}`, then deploy the flow again",
+        )

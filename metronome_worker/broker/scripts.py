@@ -36,6 +36,7 @@ NAMES = (
     "claim_idle",
     "drain_claims",
     "leave_group",
+    "renew_group",
     "pardon_attempt",
     "replay_letters",
     "write_barrier",

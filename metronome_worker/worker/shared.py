@@ -18,14 +18,12 @@ from metronome_worker.broker.claims import (
     commit_claims,
     drain_claims,
     forget_consumers,
-    group_is_gone,
     leave_group,
+    renew_group,
     trim_claims,
 )
-from metronome_worker.broker.flows import load_flow
 from metronome_worker.broker.keys import GROUP
 from metronome_worker.clock import NS_PER_MS
-from metronome_worker.errors import SupersededError
 from metronome_worker.worker.caution import MOST_DEATHS
 from metronome_worker.worker.entries import killer
 from metronome_worker.worker.workbench import Made, Workbench
@@ -155,17 +153,16 @@ class _Competitor:
                 b"XREADGROUP", "GROUP", GROUP, self.name, *options
             )
         except ResponseError as error:
-            await self._explain(error)
-            raise
+            await self._regain_groups(error)
+            return None
         return reply
 
-    async def _explain(self, error: ResponseError) -> None:
-        """Raise what a missing group means: another revision, in which the stage is not shared; or damage."""
-        if str(error).startswith("NOGROUP"):
-            record = await load_flow(self._client, self._keys)
-            if record is None or record.token != self._session.record.token:
-                raise SupersededError(f"{self._keys.flow_name} was deployed anew") from None
-            raise group_is_gone(self._keys.events("…")) from None
+    async def _regain_groups(self, error: ResponseError) -> None:
+        """Make up for a missing group, or raise what it means that there is none."""
+        if not str(error).startswith("NOGROUP"):
+            raise error
+        for name in self._stage.inputs:
+            await renew_group(self._client, self._keys, self._stage.name, self._session.record.token, name)
 
     async def _process(self, reply: RawReply) -> None:
         """Work on entries and commit them, input by input."""
@@ -197,8 +194,8 @@ class _Competitor:
         try:
             cursor, claim = await claim_idle(self._client, key, self.name, self._settings.lease_ms, cursor)
         except ResponseError as error:
-            await self._explain(error)
-            raise
+            await self._regain_groups(error)
+            return None
         self._cursors[stage_input] = cursor
         return claim
 

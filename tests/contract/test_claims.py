@@ -14,6 +14,7 @@ from metronome_worker.broker.claims import (
     drain_claims,
     forget_consumers,
     leave_group,
+    renew_group,
     trim_claims,
 )
 from metronome_worker.broker.commits import Command, load_state, state_fields
@@ -122,6 +123,24 @@ async def test_group_that_somebody_has_destroyed_is_told(client: Redis, namespac
     await client.xgroup_destroy(flow.events, GROUP)
     with pytest.raises(OperatorError, match=rf"{GROUP} of .*events:tick"):
         await flow.done("1-0")
+
+
+async def test_group_is_made_again_on_a_stream_that_was_put_aside(client: Redis, namespace: str) -> None:
+    flow = await shared(client, namespace, 2)
+    await flow.take_entries("one", 2)
+    await flow.done("1-0", "2-0", letters=False)
+    await client.rename(flow.events, f"{flow.events}:aside")
+    for _ in range(2):  # two workers find out
+        await renew_group(client, flow.keys, "tick", flow.token, "tick")
+    await client.xadd(flow.events, {"data": "1"}, id="1-5")
+    assert await flow.take_entries("one", 1) == ["1-5"]
+    await flow.done("1-5", letters=False)
+    await renew_group(client, flow.keys, "tick", flow.token, "tick")
+    state = await load_state(client, flow.keys.state("tick"))
+    assert (state.positions["tick"], state.read["tick"]) == ("1-5", 1)
+    await client.xgroup_destroy(flow.events, GROUP)
+    with pytest.raises(OperatorError, match="group of a shared stage is gone"):
+        await renew_group(client, flow.keys, "tick", flow.token, "tick")
 
 
 async def test_entry_that_is_worked_on_is_not_taken_over(client: Redis, namespace: str) -> None:

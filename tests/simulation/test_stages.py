@@ -250,3 +250,21 @@ def test_worker_that_is_told_to_stop_leaves_nothing_behind(tmp_path: Path) -> No
             return pending["pending"], await bench.client.xinfo_consumers(KEYS.events("tick"), "workers")
 
     assert run_virtual(do) == (0, [])
+
+
+@pytest.mark.parametrize("text", [SHARED, FAILING], ids=["shared", "exclusive"])
+def test_stream_that_is_put_aside_is_made_anew_and_worked_on_from_its_beginning(text: str, tmp_path: Path) -> None:
+    async def do() -> list[str]:
+        async with Bench(text, tmp_path) as bench:
+            bench.start(3)
+            await bench.add(range(20))
+            await bench.settle()
+            await bench.client.rename(KEYS.events("tick"), "aside")
+            for n in range(20, 40):
+                await bench.add([n])
+                await asyncio.sleep(0.3)
+            await asyncio.sleep(15)
+            return letter_ids(await bench.letters())
+
+    ids = [int(one) for one in run_virtual(do)]
+    assert sorted(ids) == list(range(40))
