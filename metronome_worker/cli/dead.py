@@ -105,7 +105,7 @@ def replay(flow: str, letter_ids: tuple[str, ...], *, is_all: bool, redis_url: s
         if as_json:
             click.echo(msgspec.json.encode({"replayed": done, "refused": refused}).decode())
         else:
-            click.echo(f"{flow}: {len(done)} of {len(done) + len(refused)} dead letters put back")
+            click.echo(f"{flow}: put back {len(done)} of {len(done) + len(refused)}")
             for letter_id, reason in refused.items():
                 click.echo(f"  {letter_id} stays: {reason}")
         return 1 if refused else 0

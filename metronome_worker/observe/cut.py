@@ -10,6 +10,7 @@ from msgspec import Struct
 from metronome_worker.connectors.schedules import ticked_sources
 from metronome_worker.errors import OperatorError
 from metronome_worker.observe.history import ExitEntry, History, ScheduleHistory, StageHistory, exit_state, tick_record
+from metronome_worker.plan.model import source_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -63,6 +64,12 @@ class Cut(Struct, frozen=True, kw_only=True):
     streams: dict[str, StreamEnd]
     groups: dict[str, Group]
     dead: StreamEnd
+
+    @property
+    def has_lost_letters(self) -> bool:
+        """Whether dead letters were deleted otherwise than by being put back."""
+        put_back = sum(end.added for name, end in self.streams.items() if name != source_of(name))
+        return self.dead.added - self.dead.length > put_back
 
     def begin(self, source: str) -> str:
         """The first ID that an entry of this run and revision may have."""

@@ -63,6 +63,13 @@ def letter_name(entry_id: str, node: str) -> str:
     return f"{entry_id} at {node}"
 
 
+def put_back_for(entry: RawEntry) -> str:
+    """As ``letter_name``: the dead letter that was put back as this entry; empty for an entry of a source."""
+    _, fields = entry
+    named = dict(zip(fields[::2], fields[1::2], strict=False))
+    return named.get(b"of", b"").decode(errors="replace")
+
+
 def written_by(connector: ConnectorInstance, outputs: Sequence[Output]) -> Written:
     """What a sink with a codec makes of its outputs."""
     assert connector.codec is not None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from metronome_worker.connectors.file import FileConfig, path_of
 from metronome_worker.observe.cut import NO_ID, as_number
-from metronome_worker.observe.expectation import expect, letter_name, lines_of, written_by
+from metronome_worker.observe.expectation import expect, letter_name, lines_of, put_back_for, written_by
 from metronome_worker.observe.history import OutputHistory
 from metronome_worker.plan.model import source_of
 
@@ -50,6 +50,7 @@ class _StageOutputs:
 
     def __init__(self, host: Host, keys: FlowKeys, cut: Cut, stage: Stage, entries: Entries, letters: Letters) -> None:
         self._letters = letters
+        self._entries = {name: entries[name] for name in stage.inputs}
         self._host, self._keys, self._cut, self._stage = host, keys, cut, stage
         state = cut.states[stage.name]
         self._nodes = state.nodes
@@ -140,7 +141,10 @@ class _StageOutputs:
             reason = "a sink may have refused events in a way that cannot be computed"
             return OutputHistory(name=name, what=what, unchecked=reason)
         note = "" if self._is_whole else _TRIMMED
-        if self._cut.dead.has_deletions:
+        # A letter that was put back is told by the entry that it became.
+        put_back = Counter(put_back_for(entry) for entries in self._entries.values() for entry in entries)
+        expected = list((Counter(expected) - put_back).elements())
+        if self._cut.has_lost_letters:
             # Somebody has dealt with some of them: what is not there is not missing.
             expected = list((Counter(expected) & Counter(found)).elements())
             note = "some were deleted; only what is there was compared"
