@@ -17,6 +17,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import msgspec
+from msgspec.structs import replace
 
 from metronome_worker.assembly import Workshop, check_file
 from metronome_worker.broker.connection import Patience
@@ -26,6 +27,8 @@ from metronome_worker.broker.leases import Lease, Leases
 from metronome_worker.broker.letters import Unfit, input_for, letter_of, put_back
 from metronome_worker.connectors.schedules import layout_of
 from metronome_worker.host import Host
+from metronome_worker.observe.history import judge
+from metronome_worker.observe.recording import record
 from metronome_worker.ticker.role import stand_in
 from metronome_worker.worker.role import run_worker
 from tests.harness.network import HostClock, Line, Network, line_client
@@ -97,7 +100,7 @@ class Worker:
         up_ns = int(bench.random.random() * 1e12)
         clock = HostClock(virtual_loop(), self.line, up_ns)
         log = cast("FilteringBoundLogger", _Log(self.said))
-        self._host = Host(
+        self.host = Host(
             client=line_client(bench.server, self.line),
             namespace="sim",
             clock=clock,
@@ -113,7 +116,7 @@ class Worker:
         self.task = asyncio.create_task(self._run())
 
     async def _run(self) -> int | None:
-        work = asyncio.create_task(run_worker(self._host, KEYS.flow_name, self.stopping, beside=stand_in))
+        work = asyncio.create_task(run_worker(self.host, KEYS.flow_name, self.stopping, beside=stand_in))
         over = asyncio.create_task(self.line.over.wait())
         try:
             await asyncio.wait({work, over}, return_when=asyncio.FIRST_COMPLETED)
@@ -121,7 +124,7 @@ class Worker:
             over.cancel()
             work.cancel()
             await asyncio.gather(work, return_exceptions=True)
-            await self._host.client.aclose()
+            await self.host.client.aclose()
         return None if self.line.is_over or work.cancelled() else work.result()
 
 
@@ -217,6 +220,11 @@ class Bench:
                 refused.append(str(unfit))
         await put_back(self.client, KEYS, record.token, going)
         return refused
+
+    async def violations(self) -> list[str]:
+        """What `metronome verify` finds wrong."""
+        host = replace(self.workers[0].host, client=self.client)
+        return judge((await record(host, KEYS)).history)
 
     async def request_exit(self, code: int = 0) -> None:
         await self.client.xadd(KEYS.exit, {"exit": code})
