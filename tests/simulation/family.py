@@ -92,7 +92,7 @@ def _flows(random: Random) -> tuple[FlowSpec, ...]:
             is_graceful=random.random() < 0.85,
             slow=random.choice(("none", "apart", "apart", "joined")),
             slowness=random.choice((2, 5)),
-            letters=random.choice((0, 0, 0, 3)),
+            failing=random.choice(("", "", "file", "null")),
             lines=random.choice((0, 0, 0, 30)),
         )
         for number in range(count)

@@ -13,8 +13,9 @@ class FlowSpec(Struct, frozen=True, kw_only=True):
 
     ``ticks``: of the source ``fast``; with that many the flow has done what it is to do.  ``leaves``: by an ``event``,
     by the ``request`` of an operator, or ``never``.  ``slow``: a source of its own with a file of its own (``apart``),
-    one that feeds the pipeline of the first (``joined``), or none.  ``letters``: every so many events one fails.
-    ``lines``: how many a source reads from a file.
+    one that feeds the pipeline of the first (``joined``), or none.  ``failing``: a stage in which every third event
+    fails, and the others go to a ``file``, or to ``null``, so that workers share it; or there is none.  ``lines``: how
+    many a source reads from a file.
     """
 
     name: str = "main"
@@ -28,7 +29,7 @@ class FlowSpec(Struct, frozen=True, kw_only=True):
     is_graceful: bool = True
     slow: str = "apart"
     slowness: int = 7
-    letters: int = 0
+    failing: str = ""
     lines: int = 0
 
     def text(self, change: str = "") -> str:
@@ -36,8 +37,8 @@ class FlowSpec(Struct, frozen=True, kw_only=True):
         parts = [self._fast(change)]
         if self.slow != "none":
             parts.append(self._slow(change))
-        if self.letters:
-            parts.append(self._letters())
+        if self.failing:
+            parts.append(self._failing())
         if self.lines:
             parts.append(self._lines())
         if change == "sink":
@@ -98,13 +99,14 @@ class FlowSpec(Struct, frozen=True, kw_only=True):
   connect /pipeline/slow_ids to /connector/slow_file;
 """
 
-    def _letters(self) -> str:
-        """A stage of its own whose events fail now and then."""
-        return f"""{self._source("picky", self.interval_ms * 2)}{self._sink("picky_file", "append")}
-  define pipeline failing pipeline select 100 / (event.id % {self.letters}) from in into out; end;
+    def _failing(self) -> str:
+        null = "  define connector rest from null;\n  create connector rest;\n"
+        sink = self._sink("rest", "append") if self.failing == "file" else null
+        return f"""{self._source("picky", self.interval_ms * 2)}{sink}
+  define pipeline failing pipeline select 100 / (event.id % 3) from in into out; end;
   create pipeline failing;
   connect /connector/picky to /pipeline/failing;
-  connect /pipeline/failing to /connector/picky_file;
+  connect /pipeline/failing to /connector/rest;
 """
 
     def _lines(self) -> str:
