@@ -40,11 +40,9 @@ test-faults: $(VENV)/.installed ## kill, stop and cut off real processes, in ful
 
 SEEDS ?= 1000
 FIRST_SEED ?= 0
-SCENARIOS ?= calm exit late-exit stopped outage-all outage-latest outage-skip outage-exit
 
 simulate: $(VENV)/.installed ## simulate deployments under a virtual clock: make simulate SEEDS=100000
-	@printf '%s\n' $(SCENARIOS) | xargs -P $(JOBS) -I NAME $(BIN)/python -m tests.simulation NAME --seed $(FIRST_SEED) \
-	  --seeds $$(( ($(SEEDS) + $(words $(SCENARIOS)) - 1) / $(words $(SCENARIOS)) ))
+	@$(BIN)/python -m tests.simulation --seed $(FIRST_SEED) --seeds $(SEEDS) --jobs $(JOBS)
 
 fmt: $(VENV)/.installed ## put the code into shape
 	$(BIN)/ruff format .

@@ -20,6 +20,7 @@ from metronome_worker.broker.keys import FlowKeys
 from metronome_worker.broker.leases import Leases, first_of
 from metronome_worker.broker.outages import is_outage, reason_of
 from metronome_worker.errors import FencedError, OperatorError, SupersededError
+from metronome_worker.tasks import until_first_done
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -134,14 +135,7 @@ def _session(process: Host, keys: FlowKeys, record: FlowRecord, lease_ms: int) -
 
 
 async def _follow_once(session: Session, work: Callable[[Session], Awaitable[None]]) -> int | None:
-    async with asyncio.TaskGroup() as group:
-        feeding = group.create_task(session.feed.run())
-        ending = group.create_task(session.watch.run())
-        checking = group.create_task(_notice_revision(session))
-        working = group.create_task(_run(work, session))
-        await asyncio.wait({ending, working}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (feeding, ending, checking, working):
-            task.cancel()
+    await until_first_done(session.feed.run(), session.watch.run(), _notice_revision(session), _run(work, session))
     return session.watch.state.end
 
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from metronome_worker.broker.leases import Held, Lease, first_of
+from metronome_worker.tasks import until_first_done
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -69,12 +70,7 @@ async def win(leases: Leases, feed: ReleaseFeed, name: str, *, yields: Callable[
 async def unless(stopping: asyncio.Event, work: Coroutine[None, None, T]) -> T | None:
     """Do ``work``, or drop it and return None as soon as ``stopping`` is set.  Raises what the work raises."""
     try:
-        async with asyncio.TaskGroup() as group:
-            working = group.create_task(work)
-            stop = group.create_task(stopping.wait())
-            await asyncio.wait({working, stop}, return_when=asyncio.FIRST_COMPLETED)
-            stop.cancel()
-            working.cancel()
+        working, _ = await until_first_done(work, stopping.wait())
     except BaseExceptionGroup as failures:
         raise first_of(failures) from None
     return None if working.cancelled() else working.result()

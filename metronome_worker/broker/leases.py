@@ -17,6 +17,7 @@ from metronome_worker.broker.outages import is_outage
 from metronome_worker.broker.scripts import run_script
 from metronome_worker.clock import NS_PER_MS, NS_PER_S
 from metronome_worker.errors import FencedError, SupersededError
+from metronome_worker.tasks import until_first_done
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -139,13 +140,11 @@ class Leases:
 
     async def _work_while_kept(self, lease: Lease, work: Coroutine[None, None, T]) -> T:
         try:
-            async with asyncio.TaskGroup() as group:
-                keeper = group.create_task(self.keep(lease))
-                result = await work
-                keeper.cancel()
-            return result
+            working, _ = await until_first_done(work, self.keep(lease))
         except BaseExceptionGroup as failures:
             raise first_of(failures) from None
+        result: T = working.result()
+        return result
 
     async def _release_quietly(self, lease: Lease) -> None:
         """Best effort: a lease that is not released lapses by itself.  A cancellation waits until it is released."""
@@ -168,14 +167,7 @@ class Leases:
 
 
 def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The failure that a group of tasks is about: the first that is not a lost lease or a run that is over, if any.
-
-    To be asked in the task that had the group.  When that one was cancelled, it is the cancellation, which a group
-    gives up for the failures of its tasks: whoever cancelled it waits for its end, and nobody cancels it again.
-    """
-    current = asyncio.current_task()
-    if current is not None and current.cancelling():
-        return asyncio.CancelledError()
+    """The failure that a group of tasks is about: the first that is not a lost lease or a run that is over, if any."""
     leaves = list(_leaves(group))
     return next((leaf for leaf in leaves if not isinstance(leaf, (FencedError, SupersededError))), leaves[0])
 

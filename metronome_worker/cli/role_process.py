@@ -40,28 +40,37 @@ async def run_role(
     role: str, url: str, namespace: str, log: FilteringBoundLogger, flows: Sequence[CheckedFlow] = ()
 ) -> int:
     """Be a ``ticker`` or a ``worker``; returns the status to leave with.  ``flows`` are deployed first, if new."""
-    signals, share = Signals(log), Share()
-    async with open_host(url, namespace, log) as opened:
-        host = replace(opened, outlives_refusals=True)
-
-        async def follow_one(flow: str) -> int | None:
-            if role == "worker":
-                return await run_worker(host, flow, signals.stopping, share, stand_in)
-            return await unless(signals.stopping, run_ticker(host, flow, share))
-
-        presence = Presence(host, role, share, datetime.now(UTC).isoformat(timespec="seconds"))
+    signals = Signals(log)
+    async with open_host(url, namespace, log) as host:
         with signals.heeded():
-            try:
-                put_off = [flow for flow in flows if not await _is_deployed(host, flow, signals.stopping)]
-                async with asyncio.TaskGroup() as group:
-                    beside = [group.create_task(presence.run())]
-                    beside += [group.create_task(_deploy_at_last(host, flow)) for flow in put_off]
-                    code = await follow_all(host, signals.stopping, follow_one)
-                    for task in beside:
-                        task.cancel()
-            except BaseExceptionGroup as failures:
-                raise first_of(failures) from None
+            code = await take_part(replace(host, outlives_refusals=True), role, flows, signals.stopping)
     return code if code is not None else signals.status or 0
+
+
+async def take_part(host: Host, role: str, flows: Sequence[CheckedFlow], stopping: asyncio.Event) -> int | None:
+    """Deploy ``flows``, then follow all that is deployed as a ``ticker`` or a ``worker``.
+
+    Returns the code to leave with when all of that has ended, or None once ``stopping`` is obeyed.
+    """
+    share = Share()
+
+    async def follow_one(flow: str) -> int | None:
+        if role == "worker":
+            return await run_worker(host, flow, stopping, share, stand_in)
+        return await unless(stopping, run_ticker(host, flow, share))
+
+    presence = Presence(host, role, share, datetime.now(UTC).isoformat(timespec="seconds"))
+    try:
+        put_off = [flow for flow in flows if not await _is_deployed(host, flow, stopping)]
+        async with asyncio.TaskGroup() as group:
+            beside = [group.create_task(presence.run())]
+            beside += [group.create_task(_deploy_at_last(host, flow)) for flow in put_off]
+            code = await follow_all(host, stopping, follow_one)
+            for task in beside:
+                task.cancel()
+    except BaseExceptionGroup as failures:
+        raise first_of(failures) from None
+    return code
 
 
 async def _is_deployed(host: Host, flow: CheckedFlow, stopping: asyncio.Event) -> bool:

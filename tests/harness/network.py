@@ -5,6 +5,10 @@
     client = line_client(server, line)
     line.pause_after(3, seconds=5.0)      # as SIGSTOP at the third command from here, and SIGCONT 5 s later
     network.cut(seconds=20.0)             # nobody reaches the server; what is under way fails
+    network.restart(seconds=2.0)          # the same, and no connection outlives it
+    network.hold(seconds=3.0)             # as SIGSTOP of the server: what is under way takes so much longer
+    network.slow(0.5, seconds=10.0)       # each way takes up to half a second
+    line.cut(seconds=5.0)                 # only this component does not reach the server
 
 What was handed to the network before its sender was cancelled may still arrive, long after: nothing calls it back.
 """
@@ -37,8 +41,13 @@ class Network:
 
     def __init__(self, random: Random, latency_s: float = 0.002) -> None:
         self.random, self.latency_s = random, latency_s
+        self._usual_latency_s = latency_s
         self.is_up = True
+        #: How often the server was restarted: a connection from before is none any more.
+        self.generation = 0
         self.lines: list[Line] = []
+        self._is_moving = asyncio.Event()
+        self._is_moving.set()
 
     def cut(self, seconds: float) -> None:
         """Until then nothing arrives, and whoever waits for a reply is told that the connection is lost."""
@@ -50,8 +59,38 @@ class Network:
     def _mend(self) -> None:
         self.is_up = True
         for line in self.lines:
-            if not line.is_over:
-                line.trouble.clear()
+            line.mend()
+
+    def restart(self, seconds: float) -> None:
+        """The server ends now, and is back after so long.  What it holds is left to the caller."""
+        self.generation += 1
+        self.cut(seconds)
+
+    def hold(self, seconds: float) -> None:
+        """Until then nothing arrives, and nothing is lost."""
+        self._is_moving.clear()
+        asyncio.get_running_loop().call_later(seconds, self._is_moving.set)
+
+    def slow(self, latency_s: float, seconds: float) -> None:
+        """Until then one direction takes up to so long."""
+        self.latency_s = latency_s
+        asyncio.get_running_loop().call_later(seconds, self._hurry)
+
+    def _hurry(self) -> None:
+        self.latency_s = self._usual_latency_s
+
+    def calm(self) -> None:
+        """End whatever is wrong with it, and all that is planned for lines; who is stopped goes on in its time."""
+        self._is_moving.set()
+        self._hurry()
+        for line in self.lines:
+            line.is_cut = False
+            line.disarm()
+        self._mend()
+
+    async def while_held(self) -> None:
+        if not self._is_moving.is_set():
+            await self._is_moving.wait()
 
 
 class Line(Life):
@@ -60,6 +99,7 @@ class Line(Life):
     def __init__(self, random: Random, network: Network) -> None:
         super().__init__(random)
         self.random, self.network = random, network
+        self.is_cut = False
         self.trouble = asyncio.Event()
         if not network.is_up:
             self.trouble.set()
@@ -76,6 +116,21 @@ class Line(Life):
         self._going_on.set()
         if self in self.network.lines:
             self.network.lines.remove(self)
+
+    def cut(self, seconds: float) -> None:
+        """Until then it does not reach the server, and whatever it waits for is lost."""
+        self.is_cut = True
+        self.trouble.set()
+        asyncio.get_running_loop().call_later(seconds, self._mend_cut)
+
+    def _mend_cut(self) -> None:
+        self.is_cut = False
+        self.mend()
+
+    def mend(self) -> None:
+        """It reaches the server again, unless there is another reason why it does not."""
+        if not (self.is_over or self.is_cut) and self.network.is_up:
+            self.trouble.clear()
 
     def pause(self, seconds: float) -> None:
         """It does nothing for so long: sends nothing, hears nothing, and does not see its clock."""
@@ -112,10 +167,15 @@ class Line(Life):
 
     async def travel(self) -> None:
         """Raises when the network is cut."""
-        if self.network.is_up:
+        if self._is_up:
             await asyncio.sleep(self.random.random() * self.network.latency_s)
-        if not self.network.is_up:
+            await self.network.while_held()
+        if not self._is_up:
             raise RedisConnectionError("the simulated network is cut")
+
+    @property
+    def _is_up(self) -> bool:
+        return self.network.is_up and not self.is_cut
 
 
 class LineConnection(FakeAsyncRedisConnection):
@@ -123,13 +183,29 @@ class LineConnection(FakeAsyncRedisConnection):
 
     def __init__(self, *, line: Line, **settings: Any) -> None:
         self._line = line
+        self._generation = line.network.generation
         super().__init__(lib_name=None, lib_version=None, **settings)
+
+    async def _connect(self) -> None:
+        self._generation = self._line.network.generation
+        await super()._connect()
+
+    async def can_read_destructive(self) -> bool:
+        """What redis-py asks before it uses a connection that lay idle: it sees that the other end is closed."""
+        self._require_server()
+        return await super().can_read_destructive()
+
+    def _require_server(self) -> None:
+        """A connection to a server that was restarted meanwhile is none."""
+        if self._generation != self._line.network.generation:
+            raise RedisConnectionError("the simulated server has closed the connection")
 
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
         try:
             await self._line.before_command()
             if not self._line.is_over:  # it dies with this command, which arrives
                 await self._line.travel()
+            self._require_server()
         except asyncio.CancelledError:
             self._arrive_later(command)
             await self.disconnect(nowait=True)
@@ -144,7 +220,12 @@ class LineConnection(FakeAsyncRedisConnection):
         if socket is None or random.random() < 0.5:
             return
         data = b"".join(command) if isinstance(command, list) else command
-        asyncio.get_running_loop().call_later(random.random() * _LATEST_ARRIVAL_S, socket.sendall, data)
+
+        def arrive() -> None:
+            if self._generation == self._line.network.generation:
+                socket.sendall(data)
+
+        asyncio.get_running_loop().call_later(random.random() * _LATEST_ARRIVAL_S, arrive)
 
     async def read_response(self, *args: Any, **settings: Any) -> Any:
         line = self._line
@@ -158,11 +239,13 @@ class LineConnection(FakeAsyncRedisConnection):
                 await line.end()
             if line.trouble.is_set():
                 raise RedisConnectionError("the simulated network is cut")
+            self._require_server()
             if not await self.can_read(0):
                 if settings.get("timeout") is not None:
                     return None
                 raise RedisTimeoutError("no reply")
             await line.travel()
+            self._require_server()
             await line.while_paused()
             if line.is_over:
                 await line.end()

@@ -25,6 +25,7 @@ from unittest import mock
 import fakeredis
 
 from metronome_worker.clock import NS_PER_S
+from tests.harness.fake_server import RememberingServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping
@@ -150,6 +151,10 @@ class VirtualClock:
     def __init__(self, loop: VirtualLoop, offset_ns: int = 0) -> None:
         self._loop, self._offset_ns = loop, offset_ns
 
+    def step(self, ns: int) -> None:
+        """Show another time from now on, as a clock that somebody sets."""
+        self._offset_ns += ns
+
     def now_ns(self) -> int:
         return self._loop.now_ns() + self._offset_ns
 
@@ -178,7 +183,7 @@ def fake_server(clock: VirtualClock) -> Iterator[fakeredis.FakeServer]:
     for patch in patches:
         patch.start()
     try:
-        yield fakeredis.FakeServer(version=(7, 0))
+        yield RememberingServer(version=(7, 0))
     finally:
         for patch in reversed(patches):
             patch.stop()

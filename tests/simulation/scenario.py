@@ -1,127 +1,82 @@
-"""What is simulated: the flow, how many of what, and what goes wrong.  Data only; the seed decides the rest."""
+"""What is simulated: the flows, how many of what, and what goes wrong.  Data only; the seed decides the rest."""
 
 from __future__ import annotations
 
 from msgspec import Struct
 
-FLOW = "main"
+from metronome_worker.settings import TickerSettings, WorkerSettings
+from tests.simulation.flows import FlowSpec
+
+
+class Incident(Struct, frozen=True, kw_only=True):
+    """Something that happens at a moment, whoever leads or owns then; ``kind`` is one of those in ``incidents.py``.
+
+    ``seconds``: how long it lasts; ``amount``: how much of it; ``target``: to which replica, or to which flow.
+    """
+
+    at_s: float
+    kind: str
+    seconds: float = 0.0
+    amount: float = 0.0
+    target: int = 0
 
 
 class Scenario(Struct, frozen=True, kw_only=True):
-    """``ticks``: of the first schedule, after which the run is over; with ``has_exit`` an event ends it.
+    """``flows``: either all of them leave, or none.  ``deploys``: tickers deploy them, too, whenever they start.
 
     ``life``: a leader or owner is struck within so many of its commands.  ``strikes``: how often each replica is
     struck at the most.  ``pauses``: the share of strikes that stop it for a while instead of killing it.
-    ``downtime_s``: the longest time until it is replaced.  ``outages_s``: how long Redis is away, each time.
+    ``drain_strikes``: how many processes are struck at the moment when the sources stop.
+    ``downtime_s``: the longest time until it is replaced.  ``latest_start_s``: of a replica that starts late.
+    ``outages_s``: how long Redis is away, each time.  ``incidents``: what else happens, and when.
     ``clocks_apart_s``: by how much the clocks of two hosts may differ.  ``limit_s``: virtual time it must end within.
     """
 
     name: str
-    tickers: int = 3
-    workers: int = 0
-    interval_ms: int = 100
-    missed: str = "all"
-    catch_up_ms: int = 60_000
-    ticks: int = 300
-    has_exit: bool = False
-    exit_delay_ms: int = 0
+    flows: tuple[FlowSpec, ...]
+    tickers: int = 2
+    workers: int = 2
+    ticker: TickerSettings = TickerSettings()
+    worker: WorkerSettings = WorkerSettings()
+    deploys: bool = False
     life: int = 200
     strikes: int = 1_000_000
     pauses: float = 0.25
+    drain_strikes: int = 0
     downtime_s: float = 3.0
+    latest_start_s: float = 20.0
     outages_s: tuple[float, ...] = ()
+    incidents: tuple[Incident, ...] = ()
     clocks_apart_s: float = 7_200.0
     limit_s: float = 3_600.0
 
     @property
-    def flow_text(self) -> str:
-        """Two schedules, two stages, a file each; in the first stage an event may end it all."""
-        config = f'"missed": "{self.missed}", "catch_up": {self.catch_up_ms}'
-        end = self.ticks - 1 if self.has_exit else -1
-        return f"""
-define flow {FLOW}
-flow
-  use tremor::pipelines;
+    def has_exit(self) -> bool:
+        return all(flow.leaves != "never" for flow in self.flows)
 
-  define connector fast from metronome with config = {{"interval": {self.interval_ms}, {config}}} end;
-  define connector slow from metronome with config = {{"interval": {self.interval_ms * 7}, {config}}} end;
-  define connector fast_file from file
-  with codec = "json", postprocessors = ["separate"], config = {{"path": "fast.txt", "mode": "append"}} end;
-  define connector slow_file from file
-  with codec = "json", postprocessors = ["separate"], config = {{"path": "slow.txt", "mode": "truncate"}} end;
-  define connector leave from exit;
 
-  define pipeline ids pipeline select event.id from in into out; end;
-  define pipeline last
-  pipeline
-    select {{"exit": 7, "delay": {self.exit_delay_ms}}} from in where event.id == {end} into out;
-  end;
-
-  create connector fast;
-  create connector slow;
-  create connector fast_file;
-  create connector slow_file;
-  create connector leave;
-  create pipeline ids;
-  create pipeline slow_ids from ids;
-  create pipeline last;
-
-  connect /connector/fast to /pipeline/ids;
-  connect /pipeline/ids to /connector/fast_file;
-  connect /connector/fast to /pipeline/last;
-  connect /pipeline/last to /connector/leave;
-  connect /connector/slow to /pipeline/slow_ids;
-  connect /pipeline/slow_ids to /connector/slow_file;
-end;
-
-deploy flow {FLOW};
-"""
+def _leaving(**changes: int) -> tuple[FlowSpec, ...]:
+    return (FlowSpec(leaves="event", **changes),)  # type: ignore[arg-type]
 
 
 #: By name, so that a failing seed can be repeated from the command line.
-SCENARIOS = {
+NAMED = {
     scenario.name: scenario
     for scenario in (
-        Scenario(name="ten-thousand", ticks=10_000),
-        Scenario(name="exit", tickers=2, workers=3, ticks=200, has_exit=True, life=60, strikes=5),
+        Scenario(name="ten-thousand", flows=(FlowSpec(ticks=10_000),), tickers=3, workers=0),
         # The delay ends about when a tick is due.
+        Scenario(name="late-exit", flows=_leaving(ticks=60, delay_ms=2_995), life=30, strikes=9, pauses=0),
         Scenario(
-            name="late-exit",
-            tickers=2,
-            workers=2,
-            ticks=60,
-            has_exit=True,
-            exit_delay_ms=2_995,
-            life=30,
-            strikes=9,
-            pauses=0,
+            name="outage-all", flows=(FlowSpec(ticks=60, catch_up_ms=2_000),), outages_s=(3.0, 0.5, 6.0), strikes=3
         ),
-        Scenario(name="outage-all", tickers=2, workers=2, catch_up_ms=2_000, outages_s=(3.0, 0.5, 6.0), strikes=3),
-        Scenario(name="outage-latest", tickers=2, workers=2, missed="latest", outages_s=(3.0, 0.5, 9.0), strikes=3),
+        Scenario(name="outage-latest", flows=(FlowSpec(missed="latest"),), outages_s=(3.0, 0.5, 9.0), strikes=3),
         Scenario(
             name="outage-skip",
-            tickers=2,
-            workers=2,
-            missed="skip",
-            interval_ms=900,
-            ticks=80,
+            flows=(FlowSpec(missed="skip", interval_ms=900, ticks=80),),
             outages_s=(12.0, 7.0),
             strikes=3,
         ),
-        Scenario(
-            name="outage-exit", tickers=2, workers=2, has_exit=True, catch_up_ms=2_000, outages_s=(3.0, 5.0), strikes=3
-        ),
-        Scenario(
-            name="stopped",
-            tickers=2,
-            workers=3,
-            has_exit=True,
-            ticks=150,
-            life=40,
-            strikes=12,
-            pauses=1.0,
-            downtime_s=0.1,
-        ),
-        Scenario(name="calm", tickers=2, workers=2, has_exit=True, strikes=0),
+        Scenario(name="stopped", flows=_leaving(ticks=150), workers=3, life=40, strikes=12, pauses=1.0, downtime_s=0.1),
+        Scenario(name="calm", flows=_leaving(ticks=60), strikes=0),
     )
 }

@@ -1,0 +1,71 @@
+"""A fakeredis server that does the same for less, as a simulation has it do some hundred things for each seed.
+
+- fakeredis compiles a script's text whenever the script is called, and has Lua collect all its garbage after each call.
+  Here a text is compiled once for each process, for all servers that it ever makes, and Lua collects when it sees fit.
+  That a script sets no global variable is not looked at: the contract tests do that on real servers.
+- Whatever is written wakes every client that is blocked, to look whether it was that.  Here hashes and strings wake
+  nobody: no command waits for one.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any, Final
+
+import fakeredis
+from fakeredis._core import Database
+from fakeredis.model import Hash
+
+_COLLECT: Final = "collectgarbage()"
+
+
+class _NoGlobals:
+    """What fakeredis compares with the globals that it expects."""
+
+    def keys(self) -> tuple[bytes, ...]:
+        return ()
+
+
+class _RememberingRuntime:
+    """Stands for a Lua runtime of lupa."""
+
+    def __init__(self, runtime: Any) -> None:
+        self._runtime = runtime
+        self._compiled: dict[bytes, Any] = {}
+        self.eval, self.require, self.table_from = runtime.eval, runtime.require, runtime.table_from
+
+    def execute(self, script: bytes | str) -> Any:
+        if isinstance(script, str):
+            assert script == _COLLECT, "fakeredis runs Lua of its own that this does not know"
+            return None
+        if (compiled := self._compiled.get(script)) is None:
+            compiled = self._compiled[script] = self._runtime.compile(script)
+        return compiled()
+
+    def globals(self) -> _NoGlobals:
+        return _NoGlobals()
+
+
+class _QuietDatabase(Database):
+    def notify_watch(self, key: bytes) -> None:
+        item = self._dict.get(key)
+        if item is None or key in self._watches or not isinstance(item.value, (bytes, Hash)):
+            super().notify_watch(key)
+
+
+class RememberingServer(fakeredis.FakeServer):
+    """A server whose Lua is that of the one before.  Only one of them may be at work at a time."""
+
+    #: What fakeredis keeps at a server for its scripts: the runtime, and functions that are bound to it.
+    _lua: dict[str, Any] = {}  # noqa: RUF012  it is what all of them share
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.dbs = defaultdict(lambda: _QuietDatabase(self.lock))
+        for name, value in self._lua.items():
+            super().__setattr__(name, value)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name.startswith("_lua_"):
+            value = self._lua[name] = _RememberingRuntime(value) if name == "_lua_runtime" else value
+        super().__setattr__(name, value)
