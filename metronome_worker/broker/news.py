@@ -71,8 +71,10 @@ class NewsDesk:
             await line.join(feed)
             await line.read()
         finally:
-            if not await line.leave(feed) and self._lines.get(home) is line:
+            # Before anything is waited for: who comes now must not join what is being closed.
+            if line.is_over(without=feed) and self._lines.get(home) is line:
                 del self._lines[home]
+            await line.leave(feed)
 
 
 class _Line:
@@ -90,8 +92,12 @@ class _Line:
         async with self._connecting:  # two at once would open two connections
             await self._pubsub.subscribe(feed.channel)
 
-    async def leave(self, feed: Feed) -> bool:
-        """Whether others still listen, and hear something; the connection is closed when there are no others."""
+    def is_over(self, without: Feed) -> bool:
+        """Whether nobody else listens, or nothing is heard any more."""
+        return self._failure is not None or [feed for feeds in self._feeds.values() for feed in feeds] == [without]
+
+    async def leave(self, feed: Feed) -> None:
+        """The last one closes the connection."""
         feeds = self._feeds[feed.channel]
         feeds.remove(feed)
         if not feeds:
@@ -101,7 +107,6 @@ class _Line:
         elif not feeds and self._failure is None and _is_connected(self._pubsub):
             with suppress(RedisError):  # those who still read will hear of it
                 await self._pubsub.unsubscribe(feed.channel)
-        return bool(self._feeds) and self._failure is None
 
     async def read(self) -> None:
         async with self._reading:

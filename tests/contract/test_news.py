@@ -71,6 +71,21 @@ async def test_who_comes_when_all_have_left_listens_anew(client: Redis, namespac
         await end(task)
 
 
+async def test_who_comes_while_the_last_one_leaves_hears_all(client: Redis, namespace: str) -> None:
+    desk = NewsDesk()
+    [(_, leaving)] = await listening(desk, client, "one", namespace=namespace)
+    for turns in range(8):
+        leaving.cancel()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        [(feed, coming)] = await listening(desk, client, "one", namespace=namespace)
+        await client.publish(feed.channel, "deployed")
+        await feed.wait(1, LIMIT_S)
+        assert feed.heard == 2
+        leaving = coming
+    await end(leaving)
+
+
 async def test_two_that_follow_one_flow_both_hear_until_the_last_leaves(client: Redis, namespace: str) -> None:
     (_, first), (twin, second) = await listening(NewsDesk(), client, "one", "one", namespace=namespace)
     await end(first)
