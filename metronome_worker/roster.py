@@ -41,8 +41,8 @@ LATE_START_MS = 30_000
 
 #: Between two flows that a process begins to follow it pauses, and again while a pause takes twice as long as it
 #: should.
-_PAUSE_S = 0.01
-_MOST_PAUSES = 10
+PAUSE_S = 0.01
+MOST_PAUSES = 10
 
 
 class Sighting(Struct, frozen=True):
@@ -157,7 +157,7 @@ async def follow_all(
                 if stopping.is_set():
                     break
                 group.create_task(follow_until_end(flow))
-                await _keep_up(host.clock)
+                await keep_up(host.clock)
             if roster.code is not None:
                 break
             news.clear()
@@ -167,12 +167,12 @@ async def follow_all(
     return roster.code if roster.code is not None else await _code_after_all(host)
 
 
-async def _keep_up(clock: Clock) -> None:
+async def keep_up(clock: Clock) -> None:
     """Wait until this process is on time again, but not for ever: what is held already must be renewed in time."""
-    for _ in range(_MOST_PAUSES):
+    for _ in range(MOST_PAUSES):
         began_ns = clock.now_ns()
-        await clock.sleep(_PAUSE_S)
-        if clock.now_ns() - began_ns < 2 * _PAUSE_S * NS_PER_S:
+        await clock.sleep(PAUSE_S)
+        if clock.now_ns() - began_ns < 2 * PAUSE_S * NS_PER_S:
             return
 
 
