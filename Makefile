@@ -48,9 +48,10 @@ fmt: $(VENV)/.installed ## put the code into shape
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-benchmark: $(VENV)/.installed ## measure: throughput of a stage, lateness of ticks
+benchmark: $(VENV)/.installed ## measure: throughput of a stage, lateness of ticks, what many flows cost
 	$(BIN)/python benchmarks/stage.py
 	$(BIN)/python benchmarks/lateness.py
+	$(BIN)/python benchmarks/many_flows.py --flows 40
 
 clean: ## remove what was made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build dist

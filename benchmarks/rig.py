@@ -1,4 +1,4 @@
-"""What both benchmarks need: the roles' host on a server of our own, what machine it was, and figures as text."""
+"""What the benchmarks need: the roles' host on a server of our own, what machine it was, and figures as text."""
 
 from __future__ import annotations
 

@@ -6,10 +6,12 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, BinaryIO
 
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from metronome_worker.broker.cluster import flow_client
+from metronome_worker.broker.news import NewsDesk
+from metronome_worker.broker.rounds import Rounds
 from metronome_worker.connectors.kind import ConnectorEnvironment
 from metronome_worker.settings import TickerSettings, WorkerSettings
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 class Host(Struct, frozen=True, kw_only=True):
     """One process, real or simulated.  ``folder``: what relative paths of connectors refer to.
+    ``desk``: where all of it listens to what is announced.  ``rounds``: where it asks together.
 
     On a cluster ``client`` sends each command where its key is; see ``for_flow``.
 
@@ -47,6 +50,8 @@ class Host(Struct, frozen=True, kw_only=True):
     ticker: TickerSettings = TickerSettings()
     worker: WorkerSettings = WorkerSettings()
     outlives_refusals: bool = False
+    desk: NewsDesk = field(default_factory=NewsDesk)
+    rounds: Rounds = field(default_factory=Rounds)
 
     def for_flow(self, keys: FlowKeys) -> Host:
         """The same, with a client of the one server that holds a flow: for its clock, and for more than one command."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from redis.exceptions import RedisError, ResponseError
 
+from metronome_worker.broker.cluster import flow_client
 from metronome_worker.broker.damage import refusal_of
 from metronome_worker.broker.keys import FlowKeys
 from metronome_worker.broker.members import HEARTBEAT_MS, MEMBER_TTL_MS, Member, announce
@@ -67,7 +68,7 @@ class Presence:
         member = Member(role=self._role, host=socket.gethostname(), pid=os.getpid(), since=self._since, holds=holds)
         keys = FlowKeys(flow, self._host.namespace)
         try:
-            return await announce(self._host.client, keys, self._name, member)
+            return await announce(flow_client(self._host.client, keys), keys, self._name, member, self._host.rounds)
         except ResponseError as failure:
             error = await refusal_of(self._host.client, keys, failure)
             if not isinstance(error, OperatorError):
@@ -77,9 +78,12 @@ class Presence:
 
     async def _say_goodbye(self) -> None:
         try:
-            for flow in self._share.flows:
-                with suppress(ResponseError):  # said before
-                    await announce(self._host.client, FlowKeys(flow, self._host.namespace), self._name, None)
+            await asyncio.gather(*(self._leave(flow) for flow in self._share.flows))
         except RedisError as error:
             if not is_outage(error):
                 raise
+
+    async def _leave(self, flow: str) -> None:
+        keys = FlowKeys(flow, self._host.namespace)
+        with suppress(ResponseError):  # said before
+            await announce(flow_client(self._host.client, keys), keys, self._name, None, self._host.rounds)

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from redis.exceptions import RedisError, ResponseError
 
-from metronome_worker.broker.campaign import ReleaseFeed, unless
+from metronome_worker.broker.campaign import unless
+from metronome_worker.broker.cluster import flow_client
 from metronome_worker.broker.damage import refusal_of
 from metronome_worker.broker.exits import ExitWatch
 from metronome_worker.broker.flows import FlowRecord, Status, load_flow
 from metronome_worker.broker.keys import FlowKeys
 from metronome_worker.broker.leases import Leases, first_of
+from metronome_worker.broker.news import Feed
 from metronome_worker.broker.outages import is_outage, reason_of
 from metronome_worker.errors import FencedError, OperatorError, SupersededError
 from metronome_worker.tasks import until_first_done
@@ -29,8 +31,9 @@ if TYPE_CHECKING:
     from metronome_worker.plan.model import FlowPlan
 
 
-#: How often a session looks whether its flow was deployed anew, seconds.
+#: How often a session looks whether its flow was deployed anew, seconds; and how long that waits for other flows.
 _LOOK_S = 1.0
+_LOOK_WAIT_S = 0.05
 
 
 class Session(Struct, frozen=True, kw_only=True):
@@ -41,7 +44,7 @@ class Session(Struct, frozen=True, kw_only=True):
     record: FlowRecord
     plan: FlowPlan
     watch: ExitWatch
-    feed: ReleaseFeed
+    feed: Feed
     leases: Leases
 
 
@@ -114,9 +117,12 @@ async def _is_over(host: Host, keys: FlowKeys, record: FlowRecord) -> bool:
         return False
 
 
-async def _token(host: Host, keys: FlowKeys) -> tuple[str, str]:
+async def _token(host: Host, keys: FlowKeys, wait_s: float = 0.0) -> tuple[str, str]:
     """The token, as ``FlowRecord.token``, and the status as they stand now."""
-    found: list[bytes | None] = await host.client.hmget(keys.flow, ["run", "revision", "status"])  # type: ignore[misc]
+    client = flow_client(host.client, keys)
+    found: list[bytes | None] = await host.rounds.execute(
+        client, "HMGET", keys.flow, "run", "revision", "status", wait_s=wait_s
+    )
     run, revision, status = ((value or b"").decode(errors="replace") for value in found)
     return f"{run}.{revision}", status
 
@@ -129,8 +135,8 @@ def _session(process: Host, keys: FlowKeys, record: FlowRecord, lease_ms: int) -
         record=record,
         plan=host.workshop.plan_of(record.bundle),
         watch=ExitWatch(host.client, keys, record.exit_from),
-        feed=ReleaseFeed(host.client, keys),
-        leases=Leases(host.client, keys, host.clock, host.random, lease_ms),
+        feed=Feed(host.desk, host.client, keys),
+        leases=Leases(host.client, keys, host.clock, host.random, lease_ms, host.rounds),
     )
 
 
@@ -139,9 +145,12 @@ async def _follow_once(session: Session, work: Callable[[Session], Awaitable[Non
     return session.watch.state.end
 
 
-async def require_current(session: Session) -> None:
-    """Raise ``SupersededError`` when the flow was deployed anew, or its record must be looked at."""
-    token, status = await _token(session.host, session.keys)
+async def require_current(session: Session, wait_s: float = 0.0) -> None:
+    """Raise ``SupersededError`` when the flow was deployed anew, or its record must be looked at.
+
+    ``wait_s``: how long that may wait for what is asked of other flows.
+    """
+    token, status = await _token(session.host, session.keys, wait_s)
     if token != session.record.token:
         raise SupersededError(f"{session.keys.flow_name} was deployed anew")
     if status not in [known.value for known in Status]:
@@ -153,9 +162,11 @@ async def _notice_revision(session: Session) -> None:
 
     Writes of an older revision are refused anyway; but a flow that has nothing to write must not sleep over the news.
     """
+    heard = 0  # that the session listens is news: nobody told it what was deployed since it was begun
     while True:
-        await session.feed.wait(_LOOK_S)
-        await require_current(session)
+        await session.feed.wait(heard, _LOOK_S)
+        heard = session.feed.heard
+        await require_current(session, _LOOK_WAIT_S)
 
 
 async def _run(work: Callable[[Session], Awaitable[None]], session: Session) -> None:

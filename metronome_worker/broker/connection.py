@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from redis.asyncio import ConnectionPool, Redis
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from metronome_worker.broker.addresses import Kind, address, parse_url
@@ -12,7 +12,7 @@ from metronome_worker.broker.cluster import ClusterClient, ClusterDirectory
 from metronome_worker.broker.outages import is_outage, raise_translated, reason_of
 from metronome_worker.broker.routing import Nodes, RoutedPool
 from metronome_worker.broker.sentinel import SentinelDirectory
-from metronome_worker.broker.wire import SocketConnection, TcpConnection, connection_settings, network_settings
+from metronome_worker.broker.wire import Pool, SocketConnection, TcpConnection, connection_settings, network_settings
 from metronome_worker.clock import NS_PER_MS
 from metronome_worker.errors import BrokerUnavailable
 
@@ -37,11 +37,11 @@ def open_client(url: str, *, name: str = "metronome") -> Redis:
     settings = connection_settings(name, parsed.login, parsed.db)
     match parsed.kind:
         case Kind.SOCKET:
-            return Redis.from_pool(ConnectionPool(SocketConnection, path=parsed.path, **settings))
+            return Redis.from_pool(Pool(SocketConnection, path=parsed.path, **settings))
         case Kind.SERVER:
             [server] = parsed.endpoints
             settings |= network_settings(parsed.tls)
-            return Redis.from_pool(ConnectionPool(TcpConnection, host=server.host, port=server.port, **settings))
+            return Redis.from_pool(Pool(TcpConnection, host=server.host, port=server.port, **settings))
         case Kind.SENTINEL | Kind.CLUSTER:
             return _routed_client(parsed, settings | network_settings(parsed.tls), name)
 

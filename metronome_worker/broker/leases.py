@@ -14,6 +14,7 @@ from msgspec import Struct
 from redis.exceptions import RedisError
 
 from metronome_worker.broker.outages import is_outage
+from metronome_worker.broker.rounds import Rounds
 from metronome_worker.broker.scripts import run_script
 from metronome_worker.clock import NS_PER_MS, NS_PER_S
 from metronome_worker.errors import FencedError, SupersededError
@@ -32,6 +33,13 @@ T = TypeVar("T")
 
 #: Renewals per TTL: two may fail before the lease lapses.
 _RENEWALS_PER_TTL = 3
+
+#: How long a renewal waits for others to go out with it, seconds; but never for more than such a part of a TTL.
+_RENEWALS_WAIT_S = 0.05
+_RENEWALS_WAIT_PART = 1 / 30
+
+#: The same for an attempt to acquire, seconds: as long as a lease that has lapsed waits for its next holder.
+_ATTEMPTS_WAIT_S = 0.002
 
 
 class Lease(Struct, frozen=True):
@@ -52,8 +60,17 @@ class Held(Struct, frozen=True):
 class Leases:
     """Acquires, keeps and releases the leases of one flow for one process."""
 
-    def __init__(self, client: Redis, keys: FlowKeys, clock: Clock, random: Random, ttl_ms: int) -> None:
+    def __init__(
+        self,
+        client: Redis,
+        keys: FlowKeys,
+        clock: Clock,
+        random: Random,
+        ttl_ms: int,
+        rounds: Rounds | None = None,
+    ) -> None:
         self._client, self._keys, self._random = client, keys, random
+        self._rounds = rounds or Rounds()
         self.clock = clock
         self.ttl_ms = ttl_ms
         #: Clocks run at slightly different speeds, and a write that starts in time must still arrive in time.
@@ -68,8 +85,9 @@ class Leases:
     async def acquire(self, name: str, holder: str) -> Lease | Held:
         """Take the lease if nobody holds it.  Each attempt that must not revive an earlier one needs a new holder."""
         sent_ns = self.clock.now_ns()
-        epoch, left_ms = await run_script(
-            self._client, "acquire_lease", [self._keys.lease(name), self._keys.epoch], [holder, self.ttl_ms]
+        keys = [self._keys.lease(name), self._keys.epoch]
+        epoch, left_ms = await self._rounds.run_script(
+            self._client, "acquire_lease", keys, [holder, self.ttl_ms], _ATTEMPTS_WAIT_S
         )
         if not epoch:
             return Held(left_ms)
@@ -78,8 +96,9 @@ class Leases:
 
     async def renew(self, lease: Lease) -> bool:
         """Hold it for another term; False when it is lost."""
-        renewed = await run_script(
-            self._client, "renew_lease", [self._keys.lease(lease.name)], [lease.value, self.ttl_ms]
+        wait_s = min(_RENEWALS_WAIT_S, self.ttl_ms / 1000 * _RENEWALS_WAIT_PART)
+        renewed = await self._rounds.run_script(
+            self._client, "renew_lease", [self._keys.lease(lease.name)], [lease.value, self.ttl_ms], wait_s
         )
         return bool(renewed)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Struct
 
-from metronome_worker.broker.scripts import run_script
+from metronome_worker.broker.rounds import Rounds
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -31,13 +31,19 @@ class Member(Struct, frozen=True, kw_only=True):
     holds: tuple[str, ...] = ()
 
 
-async def announce(client: Redis, keys: FlowKeys, name: str, member: Member | None) -> dict[str, Member]:
+async def announce(
+    client: Redis, keys: FlowKeys, name: str, member: Member | None, rounds: Rounds | None = None
+) -> dict[str, Member]:
     """Say that a process is alive (None: goodbye), and hear who is (``announce_member.lua``).
+
+    ``rounds``: with what is said in other flows at the same time.
 
     A card that cannot be read is another version's: it counts as alive, under its name alone.
     """
     card = msgspec.json.encode(member) if member is not None else b""
-    reply = await run_script(client, "announce_member", [keys.members], [name, card, MEMBER_TTL_MS])
+    reply = await (rounds or Rounds()).run_script(
+        client, "announce_member", [keys.members], [name, card, MEMBER_TTL_MS]
+    )
     return {found.decode(): _member(card) for found, card in zip(reply[::2], reply[1::2], strict=True)}
 
 

@@ -14,7 +14,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from metronome_worker.broker.outages import is_outage, reason_of
-from metronome_worker.broker.wire import TcpConnection
+from metronome_worker.broker.wire import Pool, TcpConnection
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable
@@ -45,7 +45,7 @@ class Nodes:
     def pool(self, node: Endpoint) -> ConnectionPool:
         """The connections to ``node``; none is opened by this."""
         if node not in self._pools:
-            self._pools[node] = ConnectionPool(TcpConnection, host=node.host, port=node.port, **self.settings)
+            self._pools[node] = Pool(TcpConnection, host=node.host, port=node.port, **self.settings)
         return self._pools[node]
 
     async def ask(self, node: Endpoint, *command: str) -> Any:
@@ -87,6 +87,10 @@ class RoutedPool(ConnectionPool):
         self._homes[connection] = home
         return connection
 
+    async def locate(self) -> ConnectionPool:
+        """The pool of that server."""
+        return self.nodes.pool(await self._directory.locate(self._slot))
+
     async def release(self, connection: Any) -> None:
         await self._homes.pop(connection).release(connection)
 
@@ -94,6 +98,11 @@ class RoutedPool(ConnectionPool):
         """Ends all connections to all servers: they belong to everybody who uses the same directory."""
         await self.nodes.aclose()
         await self._directory.aclose()
+
+
+async def home_of(pool: ConnectionPool) -> ConnectionPool:
+    """The connections to the one server that ``pool`` gives connections to now; the same for all who go there."""
+    return await pool.locate() if isinstance(pool, RoutedPool) else pool
 
 
 class NobodyAnswered(RedisConnectionError):

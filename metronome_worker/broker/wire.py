@@ -7,7 +7,7 @@ import socket
 import ssl
 from typing import TYPE_CHECKING, Any, Final
 
-from redis.asyncio import Connection, UnixDomainSocketConnection
+from redis.asyncio import Connection, ConnectionPool, UnixDomainSocketConnection
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -90,6 +90,23 @@ class TcpConnection(_Cancellable, Connection):
             if self._on_error is not None:
                 self._on_error(error, Endpoint(self.host, self.port))
             raise
+
+
+class Pool(ConnectionPool):
+    """Connections to one server.
+
+    redis-py before 6 opens them one after the other, and whoever needs one that is open already waits for that: a
+    process that begins to follow many flows could not renew its leases in time.
+    """
+
+    async def get_connection(self, command_name: Any = None, *keys: Any, **options: Any) -> Any:
+        connection = self.get_available_connection()  # type: ignore[no-untyped-call]
+        try:
+            await self.ensure_connection(connection)
+        except BaseException:
+            await self.release(connection)
+            raise
+        return connection
 
 
 class SocketConnection(_Cancellable, UnixDomainSocketConnection):

@@ -8,6 +8,7 @@ quoted as it stands, so a settings struct documents itself and its errors at onc
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -50,8 +51,7 @@ def _record_hint(config_type: type[Struct]) -> str:
 
 
 def _problems_of(config_type: type[Struct], record: dict[str, Value], path: tuple[str, ...]) -> list[SettingProblem]:
-    described = inspect.type_info(config_type)
-    assert isinstance(described, inspect.StructType)
+    described = _description(config_type)
     types = {field.encode_name: field.type for field in structs.fields(config_type)}
     problems = [_unknown(key, list(types), path) for key in record if key not in types]
     for field in described.fields:
@@ -65,6 +65,14 @@ def _problems_of(config_type: type[Struct], record: dict[str, Value], path: tupl
         elif not _is_convertible(record[name], types[name]):
             problems.append(_unfit((*path, name), record[name], field.type))
     return problems
+
+
+@cache
+def _description(config_type: type[Struct]) -> inspect.StructType:
+    """Made once: it takes longer than all the rest of a connector's settings."""
+    described = inspect.type_info(config_type)
+    assert isinstance(described, inspect.StructType)
+    return described
 
 
 def _unknown(key: str, known: Sequence[str], path: tuple[str, ...]) -> SettingProblem:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from metronome_worker.broker.flows import Status
-from metronome_worker.roster import LATE_START_MS, Roster, Sighting
+from metronome_worker.clock import NS_PER_S
+from metronome_worker.roster import LATE_START_MS, MOST_PAUSES, Roster, Sighting, keep_up
 
 RUNNING = Sighting(status=Status.RUNNING, run=1, code=0)
 
@@ -55,3 +56,33 @@ def test_a_process_that_was_told_to_stop_claims_no_code_of_its_own() -> None:
     roster.ended("a", 4)
     roster.ended("b", None)
     assert roster.code is None
+
+
+class LateClock:
+    """Every pause takes longer than it should, by a factor for each, and then by the last one."""
+
+    def __init__(self, *factors: float) -> None:
+        self._factors, self.pauses, self._now_ns = factors, 0, 0
+
+    def now_ns(self) -> int:
+        return self._now_ns
+
+    async def sleep(self, seconds: float) -> None:
+        factor = self._factors[min(self.pauses, len(self._factors) - 1)]
+        self.pauses += 1
+        self._now_ns += int(seconds * factor * NS_PER_S)
+
+    async def sleep_until(self, deadline_ns: int) -> None:
+        self._now_ns = deadline_ns
+
+
+async def test_next_flow_is_begun_with_when_the_process_is_on_time_again() -> None:
+    clock = LateClock(30.0, 3.0, 1.1)
+    await keep_up(clock)
+    assert clock.pauses == 3
+
+
+async def test_process_that_is_never_on_time_begins_all_the_same() -> None:
+    clock = LateClock(5.0)
+    await keep_up(clock)
+    assert clock.pauses == MOST_PAUSES
