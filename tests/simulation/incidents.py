@@ -102,8 +102,10 @@ async def _terminate(world: World, incident: Incident) -> None:
 
 
 async def _wall_clock(world: World, incident: Incident) -> None:
-    world.replicas[incident.target % len(world.replicas)].wall.step(round(incident.amount * NS_PER_S))
-    world.count("wall clocks moved")
+    """Of one host, and of its neighbour the other way."""
+    for index, direction in ((incident.target, 1), (incident.target + 1, -1)):
+        world.replicas[index % len(world.replicas)].wall.step(direction * round(incident.amount * NS_PER_S))
+        world.count("wall clocks moved")
 
 
 async def _server_clock(world: World, incident: Incident) -> None:

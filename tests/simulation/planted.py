@@ -7,7 +7,6 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
-from metronome_worker.worker.stage import StageOwner
 from msgspec.structs import replace
 
 from metronome_worker.broker import scripts
@@ -17,6 +16,7 @@ from metronome_worker.broker.ticks import load_schedule
 from metronome_worker.connectors.file_writer import FileWriter
 from metronome_worker.roster import Roster
 from metronome_worker.ticker import publisher
+from metronome_worker.worker.exclusive import StageOwner
 from tests.harness.network import HostClock
 
 if TYPE_CHECKING:
