@@ -36,7 +36,7 @@ test-faults-short: $(VENV)/.installed ## a short form of each fault: about a min
 
 # Each in full.
 test-faults: $(VENV)/.installed ## kill, stop and cut off real processes, in full: most of an hour on two cores
-	METRONOME_FAULTS=full $(BIN)/pytest --capture=no --durations=0 tests/faults
+	METRONOME_FAULTS=full $(BIN)/pytest --capture=no --durations=0 tests/faults tests/simulation/test_planted_bugs.py
 
 SEEDS ?= 1000
 FIRST_SEED ?= 0
