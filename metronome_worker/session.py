@@ -89,7 +89,10 @@ async def _load(host: Host, keys: FlowKeys) -> FlowRecord | None:
     try:
         return await load_flow(host.client, keys)
     except ResponseError as error:
-        raise await refusal_of(host.client, keys, error) from error
+        refusal = await refusal_of(host.client, keys, error)
+        if refusal is error:
+            raise  # "from" itself it would be its own cause, and whoever looks for the first cause would look for ever
+        raise refusal from error
 
 
 async def _confirm(host: Host, keys: FlowKeys, record: FlowRecord, code: int | None) -> None:
