@@ -52,7 +52,9 @@ def is_outage(error: BaseException) -> bool:
 def tls_refusal(error: BaseException) -> ssl.SSLError | None:
     """The reason why one side does not take the other's certificate, if that is what is behind ``error``."""
     link: BaseException | None = error
-    while link is not None:
+    seen: set[int] = set()
+    while link is not None and id(link) not in seen:  # an error can be made its own cause
+        seen.add(id(link))
         if isinstance(link, ssl.SSLCertVerificationError):
             return link
         # An alert is what the other side sends when it breaks off.

@@ -11,7 +11,7 @@ from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, Respon
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from metronome_worker.broker.connection import Patience, open_client
-from metronome_worker.broker.outages import translated
+from metronome_worker.broker.outages import is_outage, translated
 from metronome_worker.broker.wire import ANSWER_LIMIT_S, LONGEST_BLOCK_MS
 from metronome_worker.errors import BrokerUnavailable
 from tests.harness.virtual_clock import VirtualClock, run_virtual, virtual_loop
@@ -113,3 +113,9 @@ def test_our_own_mistakes_are_not_tried_again(error: Exception) -> None:
     with pytest.raises(type(error)) as caught:
         insist(error)
     assert caught.value is error
+
+
+def test_error_that_is_its_own_cause_is_looked_through_once() -> None:
+    error = ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value")
+    error.__cause__ = error
+    assert not is_outage(error)
