@@ -5,6 +5,8 @@
   That a script sets no global variable is not looked at: the contract tests do that on real servers.
 - Whatever is written wakes every client that is blocked, to look whether it was that.  Here hashes and strings wake
   nobody: no command waits for one.
+
+And it does what fakeredis does not: XREADGROUP with COUNT and BLOCK waits for an entry.
 """
 
 from __future__ import annotations
@@ -14,9 +16,11 @@ from typing import Any, Final
 
 import fakeredis
 from fakeredis._core import Database
+from fakeredis.commands_mixins.streams_mixin import StreamsCommandsMixin
 from fakeredis.model import Hash
 
 _COLLECT: Final = "collectgarbage()"
+_read_group: Final = StreamsCommandsMixin._xreadgroup
 
 
 class _NoGlobals:
@@ -51,6 +55,11 @@ class _QuietDatabase(Database):
         item = self._dict.get(key)
         if item is None or key in self._watches or not isinstance(item.value, (bytes, Hash)):
             super().notify_watch(key)
+
+
+def read_group(socket: Any, *args: Any) -> Any:
+    """``StreamsCommandsMixin._xreadgroup`` whose caller waits where there is nothing to be read."""
+    return _read_group(socket, *args) or None
 
 
 class RememberingServer(fakeredis.FakeServer):

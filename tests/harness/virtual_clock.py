@@ -23,9 +23,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, TypeVarTuple
 from unittest import mock
 
 import fakeredis
+from fakeredis.commands_mixins.streams_mixin import StreamsCommandsMixin
 
 from metronome_worker.clock import NS_PER_S
-from tests.harness.fake_server import RememberingServer
+from tests.harness.fake_server import RememberingServer, read_group
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping
@@ -180,6 +181,7 @@ def fake_server(clock: VirtualClock) -> Iterator[fakeredis.FakeServer]:
 
     shown = SimpleNamespace(**(vars(time) | {"time": now_s, "monotonic": now_s}))
     patches = [mock.patch.object(importlib.import_module(name), "time", shown) for name in _TIME_READERS]
+    patches.append(mock.patch.object(StreamsCommandsMixin, "_xreadgroup", read_group))
     for patch in patches:
         patch.start()
     try:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from functools import lru_cache
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from metronome_worker.assembly import CheckedFlow, Workshop, check_file
+from metronome_worker.assembly import CheckedFlow, Workshop
+from metronome_worker.broker.flows import Bundle
 from metronome_worker.broker.keys import FlowKeys
 from tests.harness.virtual_clock import virtual_loop
 from tests.simulation.flows import FlowSpec
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
     from random import Random
 
     from tests.harness.fake_server import RememberingServer
@@ -108,10 +108,7 @@ def _workshop() -> Workshop:
 
 @lru_cache(maxsize=512)
 def _checked(spec: FlowSpec, change: str) -> CheckedFlow:
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / f"{spec.name}.troy"
-        path.write_text(spec.text(change))
-        checked = check_file(path, ())
-    assert not checked.has_errors, [diagnostic.message for diagnostic in checked.diagnostics]
-    (flow,) = checked.flows
-    return flow
+    """The flow as it is deployed; it uses no modules, so its text is all of its source."""
+    main = f"{spec.name}.troy"
+    bundle = Bundle(main=main, flow=spec.name, sources={main: spec.text(change)})
+    return CheckedFlow(plan=_workshop().plan_of(bundle), bundle=bundle)
