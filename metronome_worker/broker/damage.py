@@ -1,10 +1,12 @@
 """What stands in Redis and is not as we write it, told so that an operator can act: which key, what is in it, what now.
 
-A server that refuses a command with WRONGTYPE does not say for which key; ``refusal_of`` looks.
+A server that refuses a command with WRONGTYPE does not say for which key; ``refusal_of`` looks.  What it looks for may
+be put right by then, so that a refusal without a cause that is found is no reason to end a process either.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -46,14 +48,29 @@ def _then(key: str) -> str:
             return "and it is made anew"
 
 
+class UnexplainedRefusal(OperatorError):
+    """The server refused a command, and nothing is, or can be, found that is wrong now."""
+
+
 async def refusal_of(client: Redis, keys: FlowKeys, error: BaseException) -> BaseException:
-    """What to tell when the server refused a command of a flow for what a key holds; any other error is returned."""
+    """What to tell, an ``OperatorError``, when the server refused a command of a flow; any other error is returned."""
     if not isinstance(error, ResponseError) or is_outage(error):
         return error
-    try:
-        return await _look(client, keys) or error
-    except RedisError:
-        return error  # it went away meanwhile
+    with suppress(RedisError):  # it went away, or a key was changed meanwhile
+        found = await _look(client, keys)
+        if found is not None:
+            return found
+    return _unexplained(keys.flow, error)
+
+
+def _unexplained(key: str, error: ResponseError) -> UnexplainedRefusal:
+    return UnexplainedRefusal(
+        "Redis refused what was asked of",
+        value=key,
+        reason=str(error),
+        advice="nothing is found that is wrong now: most likely it was put right a moment ago, so try again; "
+        "if it is said again, it is a bug: please report it with this message",
+    )
 
 
 async def _look(client: Redis, keys: FlowKeys) -> OperatorError | None:
@@ -79,8 +96,12 @@ async def index_refusal_of(client: Redis, namespace: str, error: BaseException) 
     """The same for the index of flows."""
     if not isinstance(error, ResponseError) or is_outage(error):
         return error
-    found = await _type(client, flow_index(namespace))
-    return error if found in ("hash", "none") else mistyped(flow_index(namespace), found, "hash")
+    key = flow_index(namespace)
+    with suppress(RedisError):
+        found = await _type(client, key)
+        if found not in ("hash", "none"):
+            return mistyped(key, found, "hash")
+    return _unexplained(key, error)
 
 
 async def _type(client: Redis, key: str) -> str:

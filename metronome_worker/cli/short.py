@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from redis.exceptions import RedisError, ResponseError
 
-from metronome_worker.broker.damage import index_refusal_of, refusal_of
+from metronome_worker.broker.damage import UnexplainedRefusal, index_refusal_of, refusal_of
 from metronome_worker.broker.flows import load_flow, load_standing
 from metronome_worker.broker.keys import FlowKeys
 from metronome_worker.broker.outages import is_outage, raise_translated
@@ -53,9 +53,10 @@ def with_host(redis_url: str | None, do: Callable[[Host], Awaitable[T]], flow: s
 
 
 async def _refusal(host: Host, flow: str | None, error: BaseException) -> BaseException:
-    if flow is not None:
-        error = await refusal_of(host.client, FlowKeys(flow, host.namespace), error)
-    return await index_refusal_of(host.client, host.namespace, error)
+    told = await index_refusal_of(host.client, host.namespace, error)
+    if flow is not None and isinstance(told, UnexplainedRefusal):
+        told = await refusal_of(host.client, FlowKeys(flow, host.namespace), error)
+    return told
 
 
 async def one_by_one(host: Host, flows: Iterable[str], do: Callable[[str], Awaitable[T]]) -> tuple[list[T], int]:

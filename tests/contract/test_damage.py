@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import msgspec
 import pytest
+from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from metronome_worker.broker.commits import load_state, position_of, state_fields, trim_stream
-from metronome_worker.broker.damage import refusal_of
+from metronome_worker.broker.damage import index_refusal_of, refusal_of
 from metronome_worker.broker.flows import Status, load_flow, load_standing
+from metronome_worker.broker.keys import FlowKeys, flow_index
 from metronome_worker.broker.members import Member, announce
 from metronome_worker.broker.scripts import run_script
 from metronome_worker.broker.ticks import Outcome, load_schedule, server_us
 from metronome_worker.errors import OperatorError
 from tests.contract.flowkit import deployed
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
 
 FUTURE = "99999999999999-0"
 
@@ -137,6 +134,32 @@ async def test_an_epoch_that_is_no_number_is_told_with_what_to_do(client: Redis,
     told = await refusal_of(client, flow.keys, refused.value)
     assert isinstance(told, OperatorError)
     assert f"SET '{flow.keys.epoch}'" in told.advice
+
+
+async def test_a_refusal_whose_cause_is_put_right_already_is_no_bug(client: Redis, namespace: str) -> None:
+    flow = await deployed(client, namespace)
+    await client.set(flow.keys.epoch, "many")
+    with pytest.raises(ResponseError) as refused:
+        await flow.take()
+    await client.set(flow.keys.epoch, "1000")
+    told = await refusal_of(client, flow.keys, refused.value)
+    assert isinstance(told, OperatorError)
+    assert (told.value, told.reason) == (flow.keys.flow, str(refused.value))
+    assert "put right a moment ago" in told.advice
+    told = await index_refusal_of(client, namespace, refused.value)
+    assert isinstance(told, OperatorError)
+    assert told.value == flow_index(namespace)
+
+
+async def test_a_refusal_that_cannot_be_looked_into_is_no_bug(client: Redis, namespace: str) -> None:
+    flow = await deployed(client, namespace)
+    await client.set(flow.keys.epoch, "many")
+    with pytest.raises(ResponseError) as refused:
+        await flow.take()
+    gone = FlowKeys("main", namespace)
+    async with Redis.from_url("redis://127.0.0.1:1") as unreachable:
+        assert isinstance(await refusal_of(unreachable, gone, refused.value), OperatorError)
+        assert isinstance(await index_refusal_of(unreachable, namespace, refused.value), OperatorError)
 
 
 async def test_a_member_of_the_future_does_not_stay_for_ever(client: Redis, namespace: str) -> None:
