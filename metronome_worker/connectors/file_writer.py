@@ -3,7 +3,9 @@
 The length of the file is committed together with the position in the stream, so a new owner knows how much of the
 file counts: it cuts off the rest and writes those events again.  Bytes are written at explicit offsets.  An owner that
 was stopped and wakes up late can therefore only put the same bytes to the same place again.  Cutting off is different:
-it would take away what a later owner has committed.  So an owner looks at its clock immediately before.
+it would take away what a later owner has committed.  So an owner looks at its clock immediately before, and has the
+file locked from that look on until it is done: one that is stopped in that very moment holds up later owners on its
+machine (and others that share the file, where the file system has locks) until it goes on or ends.
 
 Nothing is synced to the disk: a crash of the process loses nothing, but after a power loss the file may be shorter
 than what was committed, and then it goes on at its real end, with a log line, and what is missing stays missing.
@@ -14,10 +16,13 @@ each event is written at least once.
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import fcntl
 import os
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
 
@@ -27,15 +32,27 @@ from metronome_worker.connectors.output_batch import encode_outputs
 from metronome_worker.errors import FencedError, OperatorError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from metronome_worker.connectors.codecs import OutputEncoder
     from metronome_worker.runtime.effects import Output
 
+_T = TypeVar("_T")
+
 _CLOSED = -1
 _NO_REGULAR_FILES = (Path("/dev"), Path("/proc"))
 
+#: How often, with what pauses in seconds, a file is tried that somebody else is about to write.
+_LOCK_ATTEMPTS: Final = 20
+_LOCK_PAUSE_S: Final = 0.05
+#: What file systems without locks say.
+_NO_LOCKS: Final = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+
 _log = structlog.get_logger(__name__)
+
+
+class _LockedError(Exception):
+    """Somebody else is about to cut or write the file."""
 
 
 class FileWriter(SinkWriter):
@@ -60,7 +77,7 @@ class FileWriter(SinkWriter):
         Without a committed state of this very path the file starts as its mode says.  The length it starts with is
         returned, to be committed first: else a crash after the first write could not tell what was there before.
         """
-        return await in_thread(lambda: self._open(committed))
+        return await self._undisturbed(lambda: self._open(committed))
 
     async def write(self, outputs: Mapping[str, Sequence[Output]]) -> Written:
         """Write a batch.  When it fails, and when it is cancelled, the committed length still tells what counts."""
@@ -70,7 +87,7 @@ class FileWriter(SinkWriter):
         if self._is_stream:
             await self._write_stream(data)
             return Written(dead=dead)
-        await in_thread(lambda: self._write_at_end(data))
+        await self._undisturbed(lambda: self._write_at_end(data))
         return Written(state=self._state(), dead=dead)
 
     async def close(self) -> None:
@@ -81,16 +98,48 @@ class FileWriter(SinkWriter):
     def _state(self) -> NodeState:
         return {"path": str(self._path), "length": self._length}
 
+    async def _undisturbed(self, do: Callable[[], _T]) -> _T:
+        """Do what takes the lock, in a thread; again and again for a second while another has it."""
+        for _ in range(_LOCK_ATTEMPTS):
+            try:
+                return await in_thread(do)
+            except _LockedError:
+                await asyncio.sleep(_LOCK_PAUSE_S)
+        raise OperatorError(
+            f"{self._node} waits for the file",
+            value=str(self._path),
+            reason="another process is about to write to it, and does not go on",
+            advice="continue that process, or end it; `lslocks` shows which",
+        )
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """For as long as the file must stay as it is seen, and ours.  Raises ``_LockedError`` at once."""
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise _LockedError from None
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # where there are no locks
+                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
     def _open(self, committed: NodeState | None) -> NodeState | None:
         try:
-            self._descriptor = self._open_descriptor()
+            if self._descriptor == _CLOSED:
+                self._descriptor = self._open_descriptor()
             if self._is_stream:
                 return None
-            self._require_ours()
-            if committed is not None and committed.get("path") == str(self._path):
-                self._resume(count_in(self._node, committed, "length"))
-            else:
-                self._start()
+            with self._locked():
+                self._require_ours()
+                if committed is not None and committed.get("path") == str(self._path):
+                    self._resume(count_in(self._node, committed, "length"))
+                else:
+                    self._start()
         except OSError as error:
             if self._descriptor != _CLOSED:
                 os.close(self._descriptor)
@@ -139,17 +188,25 @@ class FileWriter(SinkWriter):
 
     def _write_at_end(self, data: bytes) -> None:
         try:
-            self._require_ours()
             self._follow_the_path()
-            self._go_back_to_real_end()
-            rest, offset = memoryview(data), self._length
-            while rest:
-                written = os.pwrite(self._descriptor, rest, offset)
-                rest, offset = rest[written:], offset + written
+            with self._locked():
+                self._require_ours()
+                self._go_back_to_real_end()
+                try:
+                    self._length = self._put(data, self._length)
+                except OSError:
+                    self._cut_back(len(data))
+                    raise
         except OSError as error:
-            self._cut_back(len(data))
             raise self._refusal("cannot write", error, "free space on the disk, then start again") from error
-        self._length = offset
+
+    def _put(self, data: bytes, offset: int) -> int:
+        """Returns the offset behind ``data``."""
+        rest = memoryview(data)
+        while rest:
+            written = os.pwrite(self._descriptor, rest, offset)
+            rest, offset = rest[written:], offset + written
+        return offset
 
     def _follow_the_path(self) -> None:
         """When the file was removed, what is written to it would be lost: start it again."""
