@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 from msgspec import Struct
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from metronome_worker.language.program import Program
     from metronome_worker.language.syntax import Expression
     from metronome_worker.plan.model import ConnectorInstance, FlowPlan, StageGraph, Value
+
+
+#: Of how many sources the plans are remembered: more than are at work in most deployments, as revisions come and go.
+_MOST_PLANS: Final = 500
 
 
 class CheckedFlow(Struct, frozen=True, kw_only=True):
@@ -151,9 +155,12 @@ class Workshop:
     def plan_of(self, bundle: Bundle) -> FlowPlan:
         """The plan of a deployed flow.  Raises ``OperatorError`` when this version of the program cannot make it."""
         key = msgspec.json.encode((bundle.main, bundle.sources), order="sorted")
-        if key not in self._plans:
-            self._plans[key] = _plans_of(bundle)
-        plans, errors = self._plans[key]
+        made = self._plans.get(key)
+        if made is None:
+            made = self._plans[key] = _plans_of(bundle)
+            for oldest in list(self._plans)[:-_MOST_PLANS]:
+                del self._plans[oldest]
+        plans, errors = made
         if bundle.flow not in plans or errors:
             raise OperatorError(
                 "this version of metronome-worker cannot run the deployed flow",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, BinaryIO
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 
 class Host(Struct, frozen=True, kw_only=True):
     """One process, real or simulated.  ``folder``: what relative paths of connectors refer to.
-    ``desk``: where all of it listens to what is announced.  ``rounds``: where it asks together.
+    ``desk``: where all of it listens to what is announced.  ``rounds``: where it asks together.  ``planning``: held by
+    whoever makes a plan.
 
     On a cluster ``client`` sends each command where its key is; see ``for_flow``.
 
@@ -52,6 +54,7 @@ class Host(Struct, frozen=True, kw_only=True):
     outlives_refusals: bool = False
     desk: NewsDesk = field(default_factory=NewsDesk)
     rounds: Rounds = field(default_factory=Rounds)
+    planning: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def for_flow(self, keys: FlowKeys) -> Host:
         """The same, with a client of the one server that holds a flow: for its clock, and for more than one command."""

@@ -7,7 +7,7 @@ begins again from what is committed.  So there is one way to start, and it is al
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import Struct
 from redis.exceptions import RedisError, ResponseError
@@ -25,11 +25,12 @@ from metronome_worker.errors import FencedError, OperatorError, SupersededError
 from metronome_worker.tasks import until_first_done
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from metronome_worker.host import Host
     from metronome_worker.plan.model import FlowPlan
 
+T = TypeVar("T")
 
 #: How often a session looks whether its flow was deployed anew, seconds; and how long that waits for other flows.
 _LOOK_S = 1.0
@@ -57,14 +58,14 @@ async def follow(
 ) -> int | None:
     """Do ``work`` for a flow until its run ends, and return the code it ends with; None when ``work`` ends before.
 
-    ``stopping``, when set, ends the waiting for a Redis that is away; the work itself must obey it by itself.
+    ``stopping``, when set, ends what comes before the work, such as waiting for a Redis that is away; the work itself
+    must obey it by itself.
 
     Waits for a Redis that goes away.  Raises ``OperatorError`` when somebody must act.
     """
     keys = FlowKeys(flow, host.namespace)
     while True:
-        found = host.patience.insist(lambda: _load(host, keys))
-        record = await found if stopping is None else await unless(stopping, found)
+        record = await _heedful(stopping, host.patience.insist(lambda: _load(host, keys)))
         if stopping is not None and stopping.is_set():
             return None
         if record is None:
@@ -72,8 +73,11 @@ async def follow(
             raise OperatorError("there is no flow", value=flow, advice=advice)
         if record.status is Status.ENDED:
             return record.code
+        session = await _heedful(stopping, _session(host, keys, record, lease_ms))
+        if session is None:
+            return None
         try:
-            code = await _follow_once(_session(host, keys, record, lease_ms), work)
+            code = await _follow_once(session, work)
             await _confirm(host, keys, record, code)
             return code
         except BaseExceptionGroup as failures:
@@ -83,6 +87,11 @@ async def follow(
             ):
                 raise failure from None
             host.log.info("session_restarts", flow=flow, why=reason_of(failure))
+
+
+async def _heedful(stopping: asyncio.Event | None, work: Coroutine[None, None, T]) -> T | None:
+    """Do ``work``, or drop it and return None as soon as ``stopping`` is set."""
+    return await work if stopping is None else await unless(stopping, work)
 
 
 async def _load(host: Host, keys: FlowKeys) -> FlowRecord | None:
@@ -130,13 +139,17 @@ async def _token(host: Host, keys: FlowKeys, wait_s: float = 0.0) -> tuple[str, 
     return f"{run}.{revision}", status
 
 
-def _session(process: Host, keys: FlowKeys, record: FlowRecord, lease_ms: int) -> Session:
+async def _session(process: Host, keys: FlowKeys, record: FlowRecord, lease_ms: int) -> Session:
     host = process.for_flow(keys)
+    # A file of many flows takes seconds, in which what is held already must be renewed; and one plan at a time, as
+    # flows of one file have theirs made together.
+    async with host.planning:
+        plan = await asyncio.to_thread(host.workshop.plan_of, record.bundle)
     return Session(
         host=host,
         keys=keys,
         record=record,
-        plan=host.workshop.plan_of(record.bundle),
+        plan=plan,
         watch=ExitWatch(host.client, keys, record.exit_from),
         feed=Feed(host.desk, host.client, keys),
         leases=Leases(host.client, keys, host.clock, host.random, lease_ms, host.rounds),
