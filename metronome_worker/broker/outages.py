@@ -33,6 +33,8 @@ _OUTAGE_CODES: Final = (
     *("MISCONF", "LOADING", "READONLY", "OOM"),
     *("MASTERDOWN", "NOREPLICAS", "UNBLOCKED", "CLUSTERDOWN", "TRYAGAIN", "MOVED", "ASK"),
 )
+#: OpenSSL's numbers (``X509_V_ERR_…``) for certificates that break a rule, whoever signed them.
+_STRICT_RULES: Final = range(79, 95)
 _REFUSED: Final = (AuthenticationError, AuthorizationError, NoPermissionError)
 
 
@@ -118,17 +120,18 @@ def translate(error: Exception, url: str) -> Exception:
 def _tls_error(refusal: ssl.SSLError, where: str) -> OperatorError:
     if isinstance(refusal, ssl.SSLCertVerificationError):
         reason = refusal.verify_message or str(refusal)
-        return OperatorError(
-            "the certificate of Redis is not trusted at",
-            value=where,
-            reason=reason,
-            advice="Name the authority that has signed it: …?ssl_ca_certs=FILE"
-            + (
+        advice = "Name the authority that has signed it: …?ssl_ca_certs=FILE"
+        if "ostname mismatch" in reason or "IP address mismatch" in reason:
+            advice += (
                 "\n  The certificate must be for the host in the URL; ssl_check_hostname=no takes one for another."
-                if "ostname mismatch" in reason or "IP address mismatch" in reason
-                else ""
-            ),
-        )
+            )
+        if getattr(refusal, "verify_code", 0) in _STRICT_RULES:
+            advice = (
+                "It, or its authority's, lacks what RFC 5280 asks for, and Python insists on since 3.13: make it anew."
+                "\n  An authority needs basicConstraints=critical,CA:TRUE and keyUsage=critical,keyCertSign; "
+                "`openssl verify -x509_strict -CAfile FILE CERTIFICATE` tells what is missing."
+            )
+        return OperatorError("the certificate of Redis is not trusted at", value=where, reason=reason, advice=advice)
     return certificate_wanted(where, refusal.reason or str(refusal))
 
 

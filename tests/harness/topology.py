@@ -249,21 +249,27 @@ class Certificates:
     """An authority of its own, and what it has signed, made by the ``openssl`` command."""
 
     def __init__(self, folder: Path, name: str = "ca") -> None:
-        self._folder, self._name = folder, name
+        self._folder = folder
         folder.mkdir(exist_ok=True)
+        #: Nothing of what the machine's own file adds, as it adds it.
+        self._settings = folder / f"{name}.cnf"
+        self._settings.write_text("[req]\ndistinguished_name = name\n[name]\n")
         self.ca = folder / f"{name}.pem"
-        self._make(name, "/CN=" + name)
+        # What RFC 5280 wants of an authority, on which Python insists since 3.13.
+        self._make(name, basicConstraints="critical,CA:TRUE", keyUsage="critical,keyCertSign")
 
     def issue(self, name: str, *names: str) -> tuple[Path, Path]:
         """A certificate for ``names`` (as in ``IP:127.0.0.1``), and its key."""
         signer = ("-CA", str(self.ca), "-CAkey", str(self.ca.with_suffix(".key")))
-        return self._make(name, "/CN=" + name, *signer, "-addext", f"subjectAltName={','.join(names)}")
+        return self._make(name, *signer, authorityKeyIdentifier="keyid", subjectAltName=",".join(names))
 
-    def _make(self, name: str, subject: str, *options: str) -> tuple[Path, Path]:
+    def _make(self, name: str, *options: str, **extensions: str) -> tuple[Path, Path]:
         certificate, key = self._folder / f"{name}.pem", self._folder / f"{name}.key"
         curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
-        command = ["openssl", "req", "-x509", *curve, "-subj", subject, "-keyout", key, "-out", certificate, *options]
-        subprocess.run(command, check=True, capture_output=True)
+        command = ["openssl", "req", "-x509", "-config", self._settings, *curve, "-subj", f"/CN={name}", *options]
+        for extension, value in {"subjectKeyIdentifier": "hash", **extensions}.items():
+            command += ["-addext", f"{extension}={value}"]
+        subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
         return certificate, key
 
 
