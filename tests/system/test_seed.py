@@ -39,8 +39,8 @@ warning[missing-create]: /connector/every_second is defined and connected, but n
 """
 
 
-def seed(folder: Path, *options: str) -> RealProcess:
-    return RealProcess([*METRONOME, "run", str(SEED), *options], folder)
+def seed(folder: Path, *options: str, **environment: str) -> RealProcess:
+    return RealProcess([*METRONOME, "run", str(SEED), *options], folder, **environment)
 
 
 @pytest.mark.alone
@@ -48,10 +48,12 @@ def test_seed_writes_one_line_and_ends_within_the_interval_and_half_a_second(
     tmp_path: Path, record_property: pytest.Function
 ) -> None:
     took: list[float] = []
+    # What is installed comes with its bytecode; sources that are told to write none are compiled at every start.
+    compiled = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(tmp_path / "bytecode")}
     while len(took) < ATTEMPTS and (not took or took[-1] > ALLOWED_S):
         (tmp_path / "out.log").unlink(missing_ok=True)
         began = time.monotonic()
-        with seed(tmp_path) as process:
+        with seed(tmp_path, **compiled) as process:
             status = process.wait(10)
             took.append(time.monotonic() - began)
             assert status == 0, process.stderr
