@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 class Host(Struct, frozen=True, kw_only=True):
     """One process, real or simulated.  ``folder``: what relative paths of connectors refer to.
     ``desk``: where all of it listens to what is announced.  ``rounds``: where it asks together.  ``planning``: held by
-    whoever makes a plan.
+    whoever makes a plan.  ``suspicion``: held by whoever works on an entry that may kill the process.
 
     On a cluster ``client`` sends each command where its key is; see ``for_flow``.
 
@@ -55,6 +55,7 @@ class Host(Struct, frozen=True, kw_only=True):
     desk: NewsDesk = field(default_factory=NewsDesk)
     rounds: Rounds = field(default_factory=Rounds)
     planning: asyncio.Lock = field(default_factory=asyncio.Lock)
+    suspicion: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def for_flow(self, keys: FlowKeys) -> Host:
         """The same, with a client of the one server that holds a flow: for its clock, and for more than one command."""

@@ -32,6 +32,7 @@ class Presence:
 
     def __init__(self, host: Host, role: str, share: Share, since: str) -> None:
         self._host, self._role, self._share, self._since = host, role, share, since
+        self._told = set[str]()
         self._name = f"{host.random.getrandbits(64):016x}"
         self._log = host.log.bind(role=role)
         self._complaints = defaultdict[str, Complaints](lambda: Complaints(host.clock, self._log))
@@ -43,8 +44,10 @@ class Presence:
                 await self._beat()
                 await self._host.clock.sleep(HEARTBEAT_MS / 1000)
         finally:
-            async with asyncio.timeout(1):
-                await self._say_goodbye()
+            # A Redis that does not answer is no reason to leave otherwise than in order.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    await self._say_goodbye()
 
     async def _beat(self) -> None:
         try:
@@ -67,6 +70,7 @@ class Presence:
         holds = tuple(piece for held_flow, piece in pieces if held_flow == flow)
         member = Member(role=self._role, host=socket.gethostname(), pid=os.getpid(), since=self._since, holds=holds)
         keys = FlowKeys(flow, self._host.namespace)
+        self._told.add(flow)
         try:
             return await announce(flow_client(self._host.client, keys), keys, self._name, member, self._host.rounds)
         except ResponseError as failure:
@@ -78,7 +82,7 @@ class Presence:
 
     async def _say_goodbye(self) -> None:
         try:
-            await asyncio.gather(*(self._leave(flow) for flow in self._share.flows))
+            await asyncio.gather(*(self._leave(flow) for flow in self._told))
         except RedisError as error:
             if not is_outage(error):
                 raise

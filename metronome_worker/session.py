@@ -78,7 +78,7 @@ async def follow(
             return None
         try:
             code = await _follow_once(session, work)
-            await _confirm(host, keys, record, code)
+            await _heedful(stopping, _confirm(host, keys, record, code))
             return code
         except BaseExceptionGroup as failures:
             failure = await refusal_of(host.client, keys, first_of(failures))

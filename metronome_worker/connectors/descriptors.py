@@ -2,6 +2,9 @@
 
 A pipe or terminal is waited for by the loop and then used directly, so that nothing is left waiting in a thread when
 the process wants to end.  Regular files, for which the loop cannot wait, are used in a thread, briefly.
+
+A loop wakes one waiter for each descriptor and direction, so all who use one take turns: standard output has as many
+writers as there are stages that write to it.
 """
 
 from __future__ import annotations
@@ -11,12 +14,17 @@ import io
 import os
 import select
 import stat
+from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
+from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _T = TypeVar("_T")
+
+#: For each loop: a descriptor, and whether it is written to, to the lock of those who wait for it.
+_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[int, bool], asyncio.Lock]] = WeakKeyDictionary()
 
 
 async def in_thread(function: Callable[[], _T]) -> _T:
@@ -25,8 +33,10 @@ async def in_thread(function: Callable[[], _T]) -> _T:
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        await asyncio.wait([task])
-        task.exception()  # said to be seen: the cancellation is what counts
+        while not task.done():
+            with suppress(asyncio.CancelledError):  # cancelled again: that does not end the thread either
+                await asyncio.wait([task])
+        _ = task.cancelled() or task.exception()  # said to be seen: the cancellation is what counts
         raise
 
 
@@ -44,17 +54,28 @@ def is_regular(descriptor: int) -> bool:
 
 async def read_some(descriptor: int, size: int) -> bytes:
     """At most ``size`` bytes, as soon as there are any; empty at the end.  Cancelled, nothing was taken."""
-    if await _is_waited_for(descriptor, is_output=False):
-        return os.read(descriptor, size)
-    return await in_thread(lambda: os.read(descriptor, size))
+    async with _turn(descriptor, is_output=False):
+        if await _is_waited_for(descriptor, is_output=False):
+            return os.read(descriptor, size)
+        return await in_thread(lambda: os.read(descriptor, size))
 
 
 async def write_all(descriptor: int, data: bytes) -> None:
-    """Write everything to a stream, in order.  Cancelled, a part of it may have been written.
+    """Write everything to a stream, in order, and in one piece.  Cancelled, a part of it may have been written.
 
     A descriptor that other processes share must not be made non-blocking, so it gets no more at once than it takes
     without blocking once it is reported ready: ``select.PIPE_BUF`` bytes.
     """
+    async with _turn(descriptor, is_output=True):
+        await _write_all(descriptor, data)
+
+
+def _turn(descriptor: int, *, is_output: bool) -> asyncio.Lock:
+    locks = _turns.setdefault(asyncio.get_running_loop(), {})
+    return locks.setdefault((descriptor, is_output), asyncio.Lock())
+
+
+async def _write_all(descriptor: int, data: bytes) -> None:
     rest = memoryview(data)
     is_shared = os.get_blocking(descriptor)
     while rest:

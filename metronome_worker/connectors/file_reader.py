@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import structlog
@@ -43,6 +44,7 @@ class FileReader(SourceReader):
         self._stream: StreamReader | None = None
         self._offset = 0
         self._is_at_end = False
+        self.is_repeatable = True
 
     async def open(self, cursor: NodeState | None) -> None:
         await in_thread(lambda: self._open(cursor))
@@ -59,9 +61,10 @@ class FileReader(SourceReader):
         return None
 
     async def close(self) -> None:
-        if self._descriptor != _CLOSED:
-            os.close(self._descriptor)
-            self._descriptor = _CLOSED
+        descriptor, self._descriptor = self._descriptor, _CLOSED
+        if descriptor != _CLOSED:
+            with suppress(OSError):  # what was read is read
+                os.close(descriptor)
 
     def _open(self, cursor: NodeState | None) -> None:
         try:
@@ -72,7 +75,7 @@ class FileReader(SourceReader):
         except OSError as error:
             raise self._refusal(error) from error
         if not stat.S_ISREG(found.st_mode):
-            self._stream = StreamReader(self._descriptor, self._decoder)
+            self._stream, self.is_repeatable = StreamReader(self._descriptor, self._decoder), False
         elif cursor is not None and cursor.get("path") == str(self._path):
             self._offset = count_in(self._node, cursor, "offset")
             if self._offset > found.st_size:

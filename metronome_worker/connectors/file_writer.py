@@ -91,9 +91,14 @@ class FileWriter(SinkWriter):
         return Written(state=self._state(), dead=dead)
 
     async def close(self) -> None:
-        if self._descriptor != _CLOSED:
-            os.close(self._descriptor)
-            self._descriptor = _CLOSED
+        descriptor, self._descriptor = self._descriptor, _CLOSED
+        if descriptor == _CLOSED:
+            return
+        try:
+            os.close(descriptor)
+        except OSError as error:  # where writing is put off until then: a network, a quota
+            reason = error.strerror or str(error)
+            _log.warning("file_not_closed", connector=self._node, path=str(self._path), reason=reason)
 
     def _state(self) -> NodeState:
         return {"path": str(self._path), "length": self._length}

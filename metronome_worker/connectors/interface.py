@@ -81,7 +81,12 @@ class SinkWriter(Protocol):
 
 
 class SourceReader(Protocol):
-    """A source that reads from outside (a file, standard input); ticks come from the ticker instead."""
+    """A source that reads from outside (a file, standard input); ticks come from the ticker instead.
+
+    ``is_repeatable``: what was read and not published is read again by whoever opens it next.
+    """
+
+    is_repeatable: bool
 
     async def open(self, cursor: NodeState | None) -> None:
         """Go on behind ``cursor`` (None: from the beginning)."""

@@ -19,6 +19,8 @@ class StreamReader(SourceReader):
     Cursor: ``{"offset": bytes}``, for people only: a stream goes on where it is, whoever reads it.
     """
 
+    is_repeatable = False
+
     def __init__(self, stream: int | BinaryIO, decoder: InputDecoder) -> None:
         self._stream, self._decoder = stream, decoder
         self._offset = 0

@@ -4,6 +4,9 @@ A worker that dies cannot say why.  So the owner of a stage notes in Redis which
 of its term, and the commit of the batch takes the note back.  A note that is found when a stage is taken over is a
 death, unless whoever failed could still take it back.  After two deaths entries are worked on one by one, each with a
 note of its own; one that has killed again and again then is put aside, unread, as a dead letter.
+
+A process has many stages, and all that are at work when it dies look alike.  So of all entries that are worked on one
+by one a process has one in hand at a time: what is noted then is what has killed it.
 """
 
 from __future__ import annotations
@@ -59,9 +62,14 @@ class Caution:
         self._attempt, self.deaths = attempt, deaths if attempt else 0
         self._one_by_one = batch if self.deaths >= _CAREFUL_DEATHS else 0
 
+    @property
+    def is_careful(self) -> bool:
+        """Whether entries are worked on one by one, and one at a time in this process."""
+        return self._one_by_one > 0
+
     def parts_of(self, reply: RawReply) -> Iterator[RawReply]:
         """What is to be worked on and committed at a time: all of it, or one entry after the other."""
-        if not self._one_by_one:
+        if not self.is_careful:
             yield reply
             return
         for key, entries in reply:
@@ -70,14 +78,14 @@ class Caution:
 
     def judge(self, attempt: str) -> Verdict:
         """What to do with the part that begins with the entry ``attempt`` (``<input> <ID>``)."""
-        if self._one_by_one:
+        if self.is_careful:
             is_killer = attempt == self._attempt and self.deaths >= MOST_DEATHS
             return Verdict.KILLS if is_killer else Verdict.NOTE
         return Verdict.NOTE if self._is_first else Verdict.GO
 
     def note(self, attempt: str) -> list[str | bytes]:
         """The fields of the state that must be committed before the part is begun."""
-        if self._one_by_one and attempt != self._attempt:
+        if self.is_careful and attempt != self._attempt:
             self.deaths = _CAREFUL_DEATHS
         self._attempt, self._is_noted = attempt, True
         self.deaths += 1
@@ -91,7 +99,7 @@ class Caution:
         """The part is done and committed."""
         self._attempt, self._is_noted, self._is_first = "", False, False
         self._one_by_one = max(0, self._one_by_one - 1)
-        self.deaths = _CAREFUL_DEATHS if self._one_by_one else 0
+        self.deaths = _CAREFUL_DEATHS if self.is_careful else 0
 
     async def pardon(self, client: Redis) -> None:
         """Whoever noted something and did not finish it lives: take the death back, as far as Redis can be reached."""

@@ -7,6 +7,7 @@ So whatever happens between two commits is undone, or done again with the same r
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from metronome_worker.broker.campaign import unless, win
@@ -105,8 +106,10 @@ class StageOwner:
                     task.cancel()
             return is_drained
         finally:
-            await self._bench.close()
-            await self._caution.pardon(self._client)
+            try:
+                await self._bench.close()
+            finally:
+                await self._caution.pardon(self._client)
 
     async def _take_over(self) -> None:
         """Go back to what is committed: positions from Redis, files cut to their committed length."""
@@ -138,9 +141,18 @@ class StageOwner:
                 entries = [entry for entry in page if entry[0].decode() in open_ids]
                 if entries:
                     await self._carefully([[key.encode(), entries]], is_open=True)
-                else:  # they were deleted by hand
-                    await self._commit([], [open_command(self._keys.state(self._stage.name), name, [])])
-                    self._open[name] = []
+                else:
+                    await self._pass_over(name, page)
+
+    async def _pass_over(self, name: str, page: Sequence[Any]) -> None:
+        """Give up the open entries of an input that should be on a ``page`` and are not: they were deleted by hand."""
+        is_last = len(page) < self._settings.batch
+        left = [] if is_last else [i for i in self._open[name] if _id(i) > _id(page[-1][0].decode())]
+        deleted = [entry_id for entry_id in self._open[name] if entry_id not in left]
+        await self._commit([], [open_command(self._keys.state(self._stage.name), name, left)])
+        self._open[name] = left
+        log = self._session.host.log.bind(flow=self._keys.flow_name, stage=self._stage.name)
+        log.warning("entries_deleted", source=name, count=len(deleted), first=deleted[0])
 
     async def _work(
         self, group: asyncio.TaskGroup, told: Sequence[asyncio.Task[Any]], barrier: asyncio.Task[dict[str, str]]
@@ -172,6 +184,7 @@ class StageOwner:
             elif not is_drained:
                 await self._notice_new_streams()
             if is_drained:
+                await self._notice_new_streams()
                 await self._commit([], [Command("XADD", self._keys.exit, ("*", "drained", self._stage.name))])
                 return True
 
@@ -207,14 +220,18 @@ class StageOwner:
         ``is_open``: the entries are before the positions, among those that were left open.
         """
         for part in self._caution.parts_of(reply):
-            key, (first, *_) = part[0]
-            attempt = f"{self._bench.inputs[key]} {first[0].decode()}"
-            verdict = self._caution.judge(attempt)
-            if verdict is Verdict.NOTE:
-                await self._commit(self._caution.note(attempt), [])
-            made = self._put_aside(part) if verdict is Verdict.KILLS else await self._bench.work(part)
-            await self._settle(part, made, is_open=is_open)
+            async with self._session.host.suspicion if self._caution.is_careful else nullcontext():
+                await self._attempt(part, is_open=is_open)
         await self._trim()
+
+    async def _attempt(self, part: RawReply, *, is_open: bool) -> None:
+        key, (first, *_) = part[0]
+        attempt = f"{self._bench.inputs[key]} {first[0].decode()}"
+        verdict = self._caution.judge(attempt)
+        if verdict is Verdict.NOTE:
+            await self._commit(self._caution.note(attempt), [])
+        made = self._put_aside(part) if verdict is Verdict.KILLS else await self._bench.work(part)
+        await self._settle(part, made, is_open=is_open)
 
     def _put_aside(self, reply: RawReply) -> Made:
         """Make a dead letter of an entry, unread."""
@@ -257,6 +274,7 @@ class StageOwner:
         if now_ns - self._trimmed_ns < self._settings.trim_every_ms * NS_PER_MS:
             return
         self._trimmed_ns = now_ns
+        await self._notice_new_streams()  # other inputs may be so busy that no read is ever empty
         for name in self._stage.inputs:
             await trim_stream(self._client, self._keys, self._lease, name, self._settings.keep, self._settings.keep_ms)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from redis.exceptions import ResponseError
 
@@ -17,12 +17,15 @@ from metronome_worker.worker.shared import run_shared_stage
 from metronome_worker.worker.source import run_source
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
     from structlog.typing import FilteringBoundLogger
 
     from metronome_worker.host import Host
     from metronome_worker.plan.model import ConnectorInstance, Stage
+
+#: How long stages may take to finish their batch when they are told to stop, seconds: Docker waits for 10 s.
+STOP_LIMIT_S: Final = 8.0
 
 
 async def run_worker(
@@ -34,7 +37,8 @@ async def run_worker(
 ) -> int | None:
     """Run the stages of ``flow`` until it ends; returns the code it ends with, or None once ``stopping`` is obeyed.
 
-    When ``stopping`` is set, each stage finishes its batch, commits, and is released.  ``share``: how many stages of
+    When ``stopping`` is set, each stage finishes its batch, commits, and is released; one that cannot within
+    ``STOP_LIMIT_S`` drops it, to be done again by whoever takes it over.  ``share``: how many stages of
     all flows this process should hold; without one it takes what it can get.  ``beside`` is done beside the stages.
     """
     own = share or Share()
@@ -43,11 +47,14 @@ async def run_worker(
         own.set_total(flow, sum(not stage.is_shared for stage in session.plan.stages))
         async with asyncio.TaskGroup() as group:
             besides = group.create_task(beside(session)) if beside is not None else None
-            stages = [group.create_task(_stage(session, stage, own, stopping)) for stage in session.plan.stages]
+            stages = [
+                group.create_task(_stage(session, stage, own, stopping), name=stage.name)
+                for stage in session.plan.stages
+            ]
             for connector in read_sources(session.plan):
                 group.create_task(_source(session, connector, stopping))
             await stopping.wait()
-            await asyncio.wait(stages)
+            await _finish(session, stages)
             if besides is not None:
                 besides.cancel()
 
@@ -59,6 +66,14 @@ async def run_worker(
         )
     finally:
         own.forget(flow)
+
+
+async def _finish(session: Session, stages: Sequence[asyncio.Task[None]]) -> None:
+    """Wait for stages that were told to stop, but not for ever: nobody may be reading what one of them writes."""
+    _, late = await asyncio.wait(stages, timeout=STOP_LIMIT_S)
+    for stage in late:
+        session.host.log.warning("stage_dropped", flow=session.keys.flow_name, stage=stage.get_name())
+        stage.cancel()
 
 
 async def _stage(session: Session, stage: Stage, share: Share, stopping: asyncio.Event) -> None:

@@ -186,8 +186,16 @@ class _Competitor:
             return
         self._looked_ns = now_ns
         for name in self._stage.inputs:
-            while (claim := await self._claim_idle(name)) is not None:
-                await self._take_over(name, claim)
+            while await self._take_over_one(name):
+                pass
+
+    async def _take_over_one(self, stage_input: str) -> bool:
+        """Whether there was one.  Nothing else that may kill this process is in its hands meanwhile."""
+        async with self._session.host.suspicion:
+            claim = await self._claim_idle(stage_input)
+            if claim is not None:
+                await self._take_over(stage_input, claim)
+        return claim is not None
 
     async def _claim_idle(self, stage_input: str) -> Claim | None:
         key, cursor = self._keys.events(stage_input), self._cursors[stage_input]

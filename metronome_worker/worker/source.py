@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 #: How long a source waits before it looks again whether its stream has room, or its flow is no longer paused.
 _HOLD_S = 0.1
+_HELD = (Outcome.FULL, Outcome.PAUSED)
 
 
 async def run_source(session: Session, connector: ConnectorInstance, stopping: asyncio.Event) -> None:
@@ -46,22 +47,26 @@ async def _read_all(session: Session, connector: ConnectorInstance, lease: Lease
             batch = await unless(stopping, reader.read())
             if batch is None:
                 return
-            published = await _publish(session, connector.alias, lease, published.commits, batch)
+            published = await _publish(session, connector.alias, lease, published.commits, batch, stopping)
+            if published.outcome in _HELD and not reader.is_repeatable:
+                session.host.log.warning("source_input_dropped", connector=connector.alias, events=len(batch.events))
     finally:
         await reader.close()
 
 
-async def _publish(session: Session, source: str, lease: Lease, commits: int, batch: SourceBatch) -> Published:
-    """Publish one batch, waiting while the stream is full or the flow is paused."""
+async def _publish(
+    session: Session, source: str, lease: Lease, commits: int, batch: SourceBatch, stopping: asyncio.Event
+) -> Published:
+    """Publish one batch, waiting while the stream is full or the flow is paused, until ``stopping`` is set."""
     host, token = session.host, session.record.token
     is_told = False
     while True:
         published = await publish_events(
             host.client, session.keys, lease, token, commits, source, batch, host.worker.backlog
         )
-        if published.outcome not in (Outcome.FULL, Outcome.PAUSED):
+        if published.outcome not in _HELD or stopping.is_set():
             return published
         if not is_told:
             host.log.warning("source_waits", connector=source, why=published.outcome.value)
             is_told = True
-        await host.clock.sleep(_HOLD_S)
+        await unless(stopping, host.clock.sleep(_HOLD_S))

@@ -181,6 +181,19 @@ async def test_a_stream_that_was_made_anew_keeps_what_waits(client: Redis, names
     assert await client.xlen(flow.keys.events("tick")) == 300
 
 
+@pytest.mark.parametrize("state", [{"events:tick": FUTURE}, {"open:tick": '["1-0"]'}])
+async def test_what_is_not_done_is_not_trimmed_however_far_the_position_is(
+    client: Redis, namespace: str, state: dict[str, str]
+) -> None:
+    flow = await deployed(client, namespace)
+    lease = await flow.take("tick")
+    for n in range(300):
+        await client.xadd(flow.keys.events("tick"), {"data": "1"}, id=f"{n + 1}-0")
+    await client.hset(flow.keys.state("tick"), mapping={"events:tick": "300-0", "read:tick": 300} | state)
+    assert await trim_stream(client, flow.keys, lease, "tick", 0, 0) == 0
+    assert await client.xlen(flow.keys.events("tick")) == 300
+
+
 async def test_a_damaged_schedule_does_not_keep_a_flow_from_going_on(client: Redis, namespace: str) -> None:
     flow = await deployed(client, namespace)
     await run_script(client, "pause_flow", [flow.keys.flow], [])

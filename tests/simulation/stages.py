@@ -179,13 +179,13 @@ class Bench:
 
         return asyncio.create_task(keep())
 
-    async def add(self, values: Iterable[Any]) -> None:
-        """Add entries to the stream of the source ``tick``: ``{"id": n}``, or what is given."""
+    async def add(self, values: Iterable[Any], source: str = "tick") -> None:
+        """Add entries to the stream of a source: ``{"id": n}``, or what is given."""
         for value in values:
             event = value if isinstance(value, dict) else {"id": value}
             fields = {"data": msgspec.json.encode(event), "ingest_ns": 1, "meta": b'{"metronome":{"epoch":1}}'}
-            self._added += 1
-            await self.client.xadd(KEYS.events("tick"), fields)
+            self._added += source == "tick"
+            await self.client.xadd(KEYS.events(source), fields)
 
     async def done(self) -> int:
         """How many entries of the source are done, by the counter of its stage."""

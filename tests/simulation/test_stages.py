@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from metronome_worker.broker.exits import write_barrier
 from metronome_worker.broker.flows import load_flow
 from metronome_worker.broker.letters import letter_of
+from metronome_worker.worker.workbench import Workbench
 from tests.harness.virtual_clock import run_virtual
 from tests.simulation.stages import KEYS, LIMIT_S, Bench
 from tests.system.flows import flow_of
@@ -44,6 +46,41 @@ FAILING = flow_of(*_TICK, *_FILE, pipeline("event.id / 0"), *wires("out"))
 SHARED = flow_of(
     *_TICK, "define connector gone from null;", "create connector gone;", pipeline("event.id / 0"), *wires("gone")
 )
+
+
+def beside(count: int, sink: str) -> str:
+    """``tick`` and so many sources more, each with a stage of its own; one with a null sink is shared."""
+    statements = list[str]()
+    for name in ("tick", *(f"source{number}" for number in range(count))):
+        definition = (
+            f'define connector {name}_out from file with codec = "json", postprocessors = ["separate"], '
+            f'config = {{"path": "{name}.txt", "mode": "append"}} end;'
+            if sink == "file"
+            else f"define connector {name}_out from null;"
+        )
+        statements += [
+            f'define connector {name} from metronome with config = {{"interval": 3600000}} end;',
+            f"create connector {name};",
+            definition,
+            f"create connector {name}_out;",
+            f"define pipeline {name} pipeline select event.id{'' if sink == 'file' else ' / 0'} from in into out; end;",
+            f"create pipeline {name};",
+            f"connect /connector/{name} to /pipeline/{name};",
+            f"connect /pipeline/{name} to /connector/{name}_out;",
+        ]
+    return flow_of(*statements)
+
+
+def slow_down(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """So long takes each batch, as on a slow disk; not one with an event that kills."""
+    work = Workbench.work
+
+    async def work_slowly(bench: Workbench, reply: Any) -> Any:
+        if b'"kill"' not in b"".join(fields[1] for _, entries in reply for _, fields in entries):
+            await asyncio.sleep(seconds)
+        return await work(bench, reply)
+
+    monkeypatch.setattr(Workbench, "work", work_slowly)
 
 
 def letter_ids(letters: list[dict[str, str]]) -> list[str]:
@@ -137,6 +174,31 @@ def test_event_that_kills_is_put_aside_and_all_others_are_done_once(text: str, t
     assert sorted(map(int, done)) == [n for n in range(100) if n != 50]
     assert killed <= 7
     assert b"attempt" not in state
+
+
+@pytest.mark.parametrize("sink", ["file", "null"])
+@pytest.mark.parametrize("seed", range(2))
+def test_event_that_kills_takes_no_event_of_another_stage_with_it(
+    sink: str, seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = [f"source{number}" for number in range(10)]
+    slow_down(monkeypatch, 0.05)  # whatever else was begun is in hand when the process dies
+
+    async def do() -> list[dict[str, str]]:
+        async with Bench(beside(len(others), sink), tmp_path, seed) as bench:
+            await bench.add([0, {"id": 1, "kill": True}, 2])
+            for name in others:
+                await bench.add(range(3), name)
+            keeper = bench.keep_alive(1)
+            await bench.settle()
+            await asyncio.sleep(10)
+            keeper.cancel()
+            return await bench.letters()
+
+    letters = run_virtual(do)
+    assert [letter["node"] for letter in letters if "deaths" in letter] == ["/connector/tick"]
+    if sink == "file":
+        assert {(tmp_path / f"{name}.txt").read_text() for name in others} == {"0\n1\n2\n"}
 
 
 def test_failure_of_a_living_worker_is_no_death(tmp_path: Path) -> None:
@@ -276,3 +338,87 @@ def test_stream_that_is_put_aside_is_made_anew_and_worked_on_from_its_beginning(
 
     ids = [int(one) for one in run_virtual(do)]
     assert sorted(ids) == list(range(40))
+
+
+def test_stream_that_is_put_aside_is_noticed_however_busy_another_input_is(tmp_path: Path) -> None:
+    text = flow_of(
+        *_TICK,
+        *(line.replace("tick", "tock") for line in _TICK),
+        *_FILE,
+        pipeline("event.id"),
+        *wires("out"),
+        "connect /connector/tock to /pipeline/main;",
+    )
+
+    async def do() -> list[int]:
+        async with Bench(text, tmp_path) as bench:
+            bench.start(1)
+            await bench.client.xadd(KEYS.events("tick"), {"data": b'{"id":-1}', "ingest_ns": 1}, id="9999999999999-0")
+            await asyncio.sleep(5)
+            await bench.client.rename(KEYS.events("tick"), "aside")
+
+            async def be_busy() -> None:
+                while True:
+                    await bench.add([1_000], "tock")
+                    await asyncio.sleep(1)
+
+            busy = asyncio.create_task(be_busy())
+            await bench.add(range(10))
+            await asyncio.sleep(10)
+            busy.cancel()
+            return [int(line) for line in bench.lines()]
+
+    assert [n for n in run_virtual(do) if 0 <= n < 1_000] == list(range(10))
+
+
+def test_flow_that_leaves_right_after_a_stream_was_put_aside_works_on_the_new_one(tmp_path: Path) -> None:
+    async def do() -> tuple[list[str], int | None]:
+        async with Bench(EXCLUSIVE, tmp_path) as bench:
+            [worker] = bench.start(1)
+            await bench.client.xadd(KEYS.events("tick"), {"data": b'{"id":-1}', "ingest_ns": 1}, id="9999999999999-0")
+            await asyncio.sleep(5)
+            await bench.client.rename(KEYS.events("tick"), "aside")
+            await bench.add(range(3))
+            await bench.request_exit(5)
+            code = await worker.task
+            return bench.lines(), code
+
+    assert run_virtual(do) == (["-1", "0", "1", "2"], 5)
+
+
+def test_entries_left_open_are_never_trimmed_however_old_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow_down(monkeypatch, 1.2)
+
+    async def do() -> list[str]:
+        async with Bench(SHARED, tmp_path) as bench:
+            for first in range(0, 6_000, 10):
+                await bench.add(range(first, first + 10))
+                await asyncio.sleep(0.1)
+            for dead in range(3):
+                await bench.client.xreadgroup("workers", f"dead{dead}", {KEYS.events("tick"): ">"}, count=2_000)
+            await asyncio.sleep(2 * 3_600)
+            await bench.deploy(FAILING)
+            bench.start(1)
+            await asyncio.sleep(60)
+            return letter_ids(await bench.letters())
+
+    assert sorted(map(int, run_virtual(do))) == list(range(6_000))
+
+
+def test_open_entries_behind_one_that_was_deleted_are_worked_on_and_the_deleted_one_is_told(tmp_path: Path) -> None:
+    async def do() -> tuple[list[str], list[str]]:
+        async with Bench(EXCLUSIVE, tmp_path) as bench:
+            await bench.add(range(3_000))  # more than are read at a time
+            ids = [entry_id.decode() for entry_id, _ in await bench.client.xrange(KEYS.events("tick"))]
+            state = {"events:tick": ids[-1], "read:tick": "2998", "open:tick": msgspec.json.encode([ids[0], ids[-1]])}
+            await bench.client.hset(KEYS.state("tick"), mapping=state)
+            await bench.client.xdel(KEYS.events("tick"), ids[0])
+            [worker] = bench.start(1)
+            await asyncio.sleep(5)
+            return bench.lines(), worker.said
+
+    lines, said = run_virtual(do)
+    assert lines == ["2999"]
+    assert said.count("entries_deleted") == 1

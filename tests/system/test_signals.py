@@ -8,12 +8,15 @@ import select
 import signal
 import sys
 import termios
+import time
+from array import array
 from typing import TYPE_CHECKING
 
 import pytest
 from redis import Redis
 
-from tests.harness.processes import RealProcess, assert_nothing_remains, wait_until
+from metronome_worker.broker.keys import FlowKeys
+from tests.harness.processes import METRONOME, RealProcess, assert_nothing_remains, wait_until
 from tests.system.flows import IDS, assert_each_once, flow_of, has_lines, run, ticking
 
 if TYPE_CHECKING:
@@ -127,3 +130,54 @@ def test_signal_while_starting_leaves_nothing_behind(number: signal.Signals, tmp
     assert status in (0, 128 + number, -number), process.stderr
     assert "Traceback" not in process.stderr
     assert_nothing_remains(tmp_path)
+
+
+def test_source_that_waits_obeys_a_signal(tmp_path: Path, valkey_url: str, namespace: str) -> None:
+    text = flow_of(
+        'define connector lines from file with codec = "string", preprocessors = ["separate"], '
+        'config = {"path": "in.txt", "mode": "read"} end;',
+        "define connector gone from null;",
+        "define pipeline main pipeline select event from in into out; end;",
+        "create connector lines;",
+        "create connector gone;",
+        "create pipeline main;",
+        "connect /connector/lines to /pipeline/main;",
+        "connect /pipeline/main to /connector/gone;",
+    )
+    (tmp_path / "flow.troy").write_text(text)
+    (tmp_path / "in.txt").write_text("a\nb\n")
+    settings = {"METRONOME_NAMESPACE": namespace, "METRONOME_REDIS_URL": valkey_url}
+    for command in (["deploy", "flow.troy"], ["pause", "main"]):
+        with RealProcess([*METRONOME, *command], tmp_path, **settings) as process:
+            assert process.wait(10) == 0, process.stderr
+    with RealProcess([*METRONOME, "worker"], tmp_path, **settings) as process:
+        process.wait_for_output("source_waits", 10)
+        process.terminate()
+        assert process.wait(5) == 0, process.stderr
+    with Redis.from_url(valkey_url, decode_responses=True) as client:
+        keys = FlowKeys("main", namespace)
+        assert client.exists(keys.lease("source:lines"), keys.lease("lines")) == 0
+        assert client.hgetall(keys.members) == {}, "it has said goodbye"
+
+
+def test_stage_whose_output_nobody_reads_holds_up_no_signal(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    reader = os.open(tmp_path / "fifo", os.O_RDONLY | os.O_NONBLOCK)
+    fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, 4_096)
+    try:
+        with run(tmp_path, ticking(5, path="fifo")) as process:
+            wait_until(lambda: waiting_in(reader) > 0, 10, "a line is in the pipe")
+            time.sleep(0.5)  # a hundred ticks: with one of its pages in use, the pipe is full
+            process.terminate()
+            assert process.wait(10) == 0, process.stderr
+            assert '"stage_dropped"' in process.stderr
+        assert_nothing_remains(tmp_path)
+    finally:
+        os.close(reader)
+
+
+def waiting_in(pipe: int) -> int:
+    """How many bytes are waiting in a pipe."""
+    waiting = array("i", [0])
+    fcntl.ioctl(pipe, termios.FIONREAD, waiting)
+    return waiting[0]

@@ -21,10 +21,25 @@ local state = redis.call('HMGET', KEYS[2], 'events:' .. ARGV[2], 'read:' .. ARGV
 if not state[1] or not state[2] then
   return 0
 end
-local added = 0
+-- What was left open when the stage was shared stands before the position, and is not done.
+if redis.call('HEXISTS', KEYS[2], 'open:' .. ARGV[2]) == 1 then
+  return 0
+end
+local added, last = 0, '0-0'
 local info = redis.call('XINFO', 'STREAM', KEYS[3])
 for i = 1, #info, 2 do
   if info[i] == 'entries-added' then added = info[i + 1] end
+  if info[i] == 'last-generated-id' then last = info[i + 1] end
+end
+-- A stream that ends before the position was made anew: nothing of it is done, and its owner has yet to see that.
+local function parts(id)
+  local ms, sequence = string.match(id, '^(%d+)-(%d+)$')
+  return tonumber(ms), tonumber(sequence)
+end
+local last_ms, last_sequence = parts(last)
+local ms, sequence = parts(state[1])
+if not ms or last_ms < ms or (last_ms == ms and last_sequence < sequence) then
+  return 0
 end
 local removed = 0
 -- A stream that was deleted and made anew counts from 0 again: how many wait is not known then.
@@ -34,7 +49,6 @@ if added >= tonumber(state[2]) then
 end
 local time = redis.call('TIME')
 local oldest = tonumber(time[1]) * 1000 - tonumber(ARGV[4])
-local committed = tonumber(string.match(state[1], '^%d+'))
 removed = removed + redis.call('XTRIM', KEYS[3], 'MINID', '~',
-  string.format('%.0f', math.max(0, math.min(oldest, committed))), 'LIMIT', LIMIT)
+  string.format('%.0f', math.max(0, math.min(oldest, ms))), 'LIMIT', LIMIT)
 return removed

@@ -340,6 +340,27 @@ def test_failed_write_does_not_cut_what_a_later_owner_added(path: Path) -> None:
     asyncio.run(do())
 
 
+def test_file_that_cannot_be_closed_is_told_and_kills_nobody(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def close(descriptor: int) -> None:
+        really_close(descriptor)
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    async def do() -> None:
+        writer = writer_of(path, "append")
+        await writer.open(None)
+        await writer.write(outputs(1))
+        monkeypatch.setattr("os.close", close)
+        await writer.close()
+        monkeypatch.undo()
+        await writer.close()
+
+    really_close = os.close
+    with capture_logs() as logged:
+        asyncio.run(do())
+    assert [entry["event"] for entry in logged] == ["file_not_closed"]
+    assert logged[0]["reason"] == os.strerror(errno.EDQUOT)
+
+
 @pytest.mark.parametrize(
     ("name", "reason"), [("missing/out.log", errno.ENOENT), ("folder", errno.EISDIR), ("file/out.log", errno.ENOTDIR)]
 )

@@ -6,12 +6,16 @@ import asyncio
 import io
 import json
 import os
+import select
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
 
+from metronome_worker.connectors.descriptors import in_thread, read_some, write_all
 from metronome_worker.connectors.interface import SourceReader
 from metronome_worker.connectors.registry import make_reader, make_writer
 from metronome_worker.errors import OperatorError
@@ -156,3 +160,79 @@ def test_closed_standard_output_is_refused(tmp_path: Path, pipe: tuple[BinaryIO,
     writer = make_writer(CONSOLE, environment(tmp_path, stdout=stdout))
     with pytest.raises(OperatorError, match="standard output"):
         asyncio.run(_write(writer.write({"in": [("a", {}, "1-0")]})))
+
+
+# --- many who use one descriptor -----------------------------------------------------------------------------
+
+
+async def to_pipe(end: BinaryIO, start: BinaryIO, writers: int, size: int) -> bytes:
+    """What arrives when so many write lines of ``size`` bytes at the same time."""
+
+    async def write(number: int) -> None:
+        for _ in range(5):
+            await write_all(end.fileno(), b"%d" % number * size + b"\n")
+
+    async def read() -> bytes:
+        found = b""
+        while found.count(b"\n") < 5 * writers:
+            found += await read_some(start.fileno(), 1 << 16)
+        return found
+
+    async with asyncio.timeout(10):
+        found, *_ = await asyncio.gather(read(), *(write(number) for number in range(writers)))
+    return found
+
+
+@pytest.mark.parametrize("size", [3, 3 * select.PIPE_BUF], ids=["short", "longer than a pipe takes at once"])
+def test_stages_that_write_to_one_pipe_all_go_on_and_cut_no_line_in_two(
+    size: int, pipe: tuple[BinaryIO, BinaryIO]
+) -> None:
+    start, end = pipe
+    lines = asyncio.run(to_pipe(end, start, 3, size)).split(b"\n")[:-1]
+    assert sorted(lines) == sorted(b"%d" % number * size for number in range(3) for _ in range(5))
+
+
+def test_sources_that_read_one_pipe_all_go_on(pipe: tuple[BinaryIO, BinaryIO]) -> None:
+    start, end = pipe
+
+    async def read_all() -> bytes:
+        found = b""
+        while chunk := await read_some(start.fileno(), 1):
+            found += chunk
+        return found
+
+    async def do() -> list[bytes]:
+        async with asyncio.timeout(10):
+            reading = [asyncio.create_task(read_all()) for _ in range(2)]
+            for _ in range(10):
+                await write_all(end.fileno(), b"ab")
+                await asyncio.sleep(0)
+            end.close()
+            return await asyncio.gather(*reading)
+
+    assert sorted(b"".join(asyncio.run(do()))) == sorted(b"ab" * 10)
+
+
+def test_work_in_a_thread_has_ended_however_often_it_was_cancelled() -> None:
+    has_begun, may_end = threading.Event(), threading.Event()
+    ended: list[bool] = []
+
+    def work() -> None:
+        has_begun.set()
+        may_end.wait(10)
+        ended.append(True)
+
+    async def do() -> bool:
+        task = asyncio.create_task(in_thread(work))
+        await asyncio.to_thread(has_begun.wait, 10)
+        for _ in range(3):
+            task.cancel()
+            await asyncio.sleep(0.01)
+        has_waited = not task.done()
+        may_end.set()
+        with suppress(asyncio.CancelledError):
+            await task
+        return has_waited and task.cancelled()
+
+    assert asyncio.run(do())
+    assert ended == [True]
