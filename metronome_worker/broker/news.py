@@ -20,7 +20,6 @@ from metronome_worker.broker.wire import ANSWER_LIMIT_S
 
 if TYPE_CHECKING:
     from redis.asyncio import ConnectionPool, Redis
-    from redis.asyncio.connection import AbstractConnection
 
     from metronome_worker.broker.keys import FlowKeys
 
@@ -97,16 +96,17 @@ class _Line:
         return self._failure is not None or [feed for feeds in self._feeds.values() for feed in feeds] == [without]
 
     async def leave(self, feed: Feed) -> None:
-        """The last one closes the connection."""
+        """The last one closes the connection.
+
+        Until then the channel stays: an order that is on its way while somebody else closes the connection would reach
+        whoever is given that next, and its answer be taken for theirs.
+        """
         feeds = self._feeds[feed.channel]
         feeds.remove(feed)
         if not feeds:
             del self._feeds[feed.channel]
         if not self._feeds:
             await self._pubsub.aclose()  # type: ignore[no-untyped-call]
-        elif not feeds and self._failure is None and _is_connected(self._pubsub):
-            with suppress(RedisError):  # those who still read will hear of it
-                await self._pubsub.unsubscribe(feed.channel)
 
     async def read(self) -> None:
         async with self._reading:
@@ -129,8 +129,3 @@ class _Line:
         elif message["type"] in ("subscribe", "message"):
             for feed in self._feeds.get(message["channel"], ()):
                 feed.hear()
-
-
-def _is_connected(pubsub: PubSub) -> bool:
-    connection: AbstractConnection | None = pubsub.connection
-    return connection is not None and connection.is_connected

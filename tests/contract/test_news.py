@@ -61,6 +61,17 @@ async def test_others_hear_on_when_the_one_that_reads_for_all_leaves(client: Red
     await end(second)
 
 
+async def test_who_comes_again_while_others_listen_hears_all(client: Redis, namespace: str) -> None:
+    desk = NewsDesk()
+    (_, first), (_, second) = await listening(desk, client, "one", "other", namespace=namespace)
+    await end(first)
+    [(again, third)] = await listening(desk, client, "one", namespace=namespace)
+    await client.publish(again.channel, "deployed")
+    await again.wait(1, LIMIT_S)
+    assert again.heard == 2
+    await end(second, third)
+
+
 async def test_who_comes_when_all_have_left_listens_anew(client: Redis, namespace: str) -> None:
     desk = NewsDesk()
     for _ in range(2):
