@@ -45,7 +45,8 @@ class Group(Struct, frozen=True, kw_only=True):
 
 
 class Cut(Struct, frozen=True, kw_only=True):
-    """A flow in one moment.  ``since_ms``: since when it runs with these sources; times by the server's clock.
+    """A flow in one moment.  ``since_ms``: what has an ID from then on was added under these sources; times by the
+    server's clock.
 
     ``streams`` and ``groups`` are by input; a stream that nobody has read yet has no group.
     """

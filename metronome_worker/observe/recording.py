@@ -113,7 +113,7 @@ def _cut(keys: FlowKeys, record: FlowRecord, plan: FlowPlan, inputs: Sequence[st
         record=record,
         plan=plan,
         now_ms=int(seconds) * 1000 + int(micros) // 1000,
-        since_ms=max(started_ms, times.get("deployed_at", 0)),
+        since_ms=times.get("entries_from") or max(started_ms, times.get("deployed_at", 0)),
         started_ms=started_ms,
         is_paused=b"paused" in flow,
         epoch=int(epoch) if epoch is not None and epoch.isdigit() else None,

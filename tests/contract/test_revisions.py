@@ -121,3 +121,14 @@ async def test_members_are_those_who_were_heard_of_lately(client: Redis, namespa
     await client.hset(flow.keys.members, "c", '1 {"role": "worker"}')
     assert await announce("b", {"role": "ticker"}) == {"b": {"role": "ticker"}}, "it was not heard of for long"
     assert not await client.hexists(flow.keys.members, "c")
+
+
+async def test_what_was_there_before_a_revision_is_not_of_it_whatever_the_clock_says(
+    client: Redis, namespace: str
+) -> None:
+    flow = await deployed(client, namespace)
+    from_ms, started_ms = (int(n) for n in await client.hmget(flow.keys.flow, ["entries_from", "started_at"]))
+    assert from_ms == started_ms
+    await client.xadd(flow.keys.events("tick"), {"data": "1"}, id="9999999999999-5")
+    await flow.deploy("two")
+    assert await client.hget(flow.keys.flow, "entries_from") == b"10000000000000"

@@ -131,12 +131,20 @@ for _, schedule in ipairs(plan.schedules) do
   end
 end
 
+-- What is there already, though the clock may have been set back since, is of an earlier run or revision.
+local entries_from = now_ms
 for _, stage in ipairs(plan.stages) do
   local key = KEYS[stage.key]
   if is_new_run then
     redis.call('DEL', key)
   end
   for _, input in ipairs(stage.inputs) do
+    -- What holds something else is told by whoever reads it.
+    local kind = redis.call('TYPE', KEYS[input.events])
+    if (type(kind) == 'table' and kind.ok or kind) == 'stream' then
+      local last_ms = tonumber(string.match((stream_end(KEYS[input.events])), '^%d+'))
+      entries_from = math.max(entries_from, last_ms + 1)
+    end
     local events, position, open = KEYS[input.events], 'events:' .. input.name, 'open:' .. input.name
     local was_shared = input.was_shared
     if redis.call('HEXISTS', key, position) == 0 then
@@ -183,7 +191,8 @@ if not is_known then
   if digest and digest ~= ARGV[1] then
     others[#others + 1] = digest
   end
-  redis.call('HSET', KEYS[1], 'digest', ARGV[1], 'bundle', ARGV[2], 'layout', ARGV[3], 'deployed_at', integer(now_ms))
+  redis.call('HSET', KEYS[1], 'digest', ARGV[1], 'bundle', ARGV[2], 'layout', ARGV[3], 'deployed_at', integer(now_ms),
+    'entries_from', integer(entries_from))
   if #others > 0 then
     -- Only the last of them: a replica that is older still was replaced long ago.
     while #others > 100 do
@@ -196,7 +205,8 @@ if is_new_run then
   run = run + 1
   local exit_from = stream_end(KEYS[2])
   redis.call('HDEL', KEYS[1], 'code', 'barrier', 'ended_at', 'paused')
-  redis.call('HSET', KEYS[1], 'exit_from', exit_from, 'started_at', integer(now_ms))
+  redis.call('HSET', KEYS[1], 'exit_from', exit_from, 'started_at', integer(now_ms),
+    'entries_from', integer(entries_from))
 end
 if not string.match(redis.call('HGET', KEYS[1], 'exit_from') or '', '^%d+%-%d+$') then
   redis.call('HSET', KEYS[1], 'exit_from', (stream_end(KEYS[2])))
