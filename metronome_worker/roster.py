@@ -46,7 +46,10 @@ MOST_PAUSES = 10
 
 
 class Sighting(Struct, frozen=True):
-    """A flow as it was seen: ``age_ms`` is how long ago it ended, for one that has."""
+    """A flow as it was seen.
+
+    ``age_ms``: how long ago it ended, for one that has; negative when the clock was set back since.
+    """
 
     status: Status
     run: int
@@ -76,7 +79,7 @@ class Roster:
                 self._following[flow] = sighting.run
                 self._codes.pop(flow, None)
                 starting.append(flow)
-            elif sighting.age_ms < LATE_START_MS and flow not in self._codes:
+            elif abs(sighting.age_ms) < LATE_START_MS and flow not in self._codes:
                 self._codes[flow] = sighting.code
         return starting
 

@@ -9,7 +9,7 @@ import msgspec
 from metronome_worker.broker.commits import load_state, state_fields
 from metronome_worker.broker.flows import Layout, ScheduleLayout
 from metronome_worker.broker.scripts import run_script
-from metronome_worker.broker.ticks import Outcome, load_schedule
+from metronome_worker.broker.ticks import Outcome, load_schedule, server_us
 from tests.contract.flowkit import LAYOUT, Flow, deployed
 from tests.contract.test_runs import leave
 
@@ -46,6 +46,16 @@ async def test_a_slow_replica_does_not_begin_a_new_run(client: Redis, namespace:
     await leave(flow, 5)
     assert (await flow.deploy("one", grace_ms=60_000)).outcome == "ended"
     assert (await flow.deploy("one")).outcome == "started"
+
+
+async def test_an_end_in_the_future_is_no_recent_one(client: Redis, namespace: str) -> None:
+    flow = await deployed(client, namespace)
+    await leave(flow, 5)
+    now_ms = await server_us(client) // 1000
+    await client.hset(flow.keys.flow, "ended_at", str(now_ms + 10_000))
+    assert (await flow.deploy("one", grace_ms=60_000)).outcome == "ended", "a clock may be put right by a little"
+    await client.hset(flow.keys.flow, "ended_at", str(now_ms + 3_600_000))
+    assert (await flow.deploy("one", grace_ms=60_000)).outcome == "started", "the clock was set back"
 
 
 async def test_position_and_node_state_move_with_their_stage(client: Redis, namespace: str) -> None:

@@ -42,6 +42,14 @@ def test_what_ended_long_ago_is_not_ours() -> None:
     assert roster.code is None
 
 
+def test_what_ended_in_the_future_of_a_clock_that_was_set_back_is_not_ours() -> None:
+    roster = Roster()
+    roster.decide({"a": ended(5, -LATE_START_MS)})
+    assert roster.code is None
+    roster.decide({"a": ended(5, -LATE_START_MS + 1)})
+    assert roster.code == 5, "it was put right by a little"
+
+
 def test_a_flow_that_runs_again_is_followed_again() -> None:
     roster = Roster()
     roster.decide({"a": RUNNING})

@@ -89,7 +89,8 @@ end
 if is_known and status == 'running' then
   return {'unchanged', run, revision}
 end
-if is_known and status == 'ended' and now_ms - (tonumber(was[6]) or 0) < tonumber(ARGV[6]) then
+-- An end far in the future was noted before the clock was set back: it may be of any time.
+if is_known and status == 'ended' and math.abs(now_ms - (tonumber(was[6]) or 0)) < tonumber(ARGV[6]) then
   return {'ended', run, revision}
 end
 if revision ~= tonumber(ARGV[5]) then
