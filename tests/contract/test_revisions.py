@@ -5,11 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
+import pytest
 
 from metronome_worker.broker.commits import load_state, state_fields
-from metronome_worker.broker.flows import Layout, ScheduleLayout
+from metronome_worker.broker.flows import (
+    Deployed,
+    Layout,
+    ScheduleLayout,
+    code_of_removed,
+    is_deployed,
+    load_flow,
+    load_standing,
+    remove_flow,
+)
 from metronome_worker.broker.scripts import run_script
 from metronome_worker.broker.ticks import Outcome, load_schedule, server_us
+from metronome_worker.errors import FencedError, SupersededError
 from tests.contract.flowkit import LAYOUT, Flow, deployed
 from tests.contract.test_runs import leave
 
@@ -110,11 +121,84 @@ async def test_a_paused_flow_publishes_nothing_and_skips_what_came_due(client: R
 
 async def test_a_flow_is_removed_only_when_it_has_ended(client: Redis, namespace: str) -> None:
     flow = await deployed(client, namespace)
-    keys = [flow.keys.flow, flow.keys.exit, flow.keys.state("tick")]
-    assert await run_script(client, "remove_flow", keys, []) == 0
+    assert not await remove_flow(client, flow.keys, LAYOUT)
+    await leave(flow, 3)
+    assert await remove_flow(client, flow.keys, LAYOUT)
+    assert await client.keys(f"{namespace}:*") == [flow.keys.flow.encode()], "its last numbers stay"
+    assert await load_flow(client, flow.keys) is None
+    assert await load_standing(client, flow.keys) is None
+    assert not await is_deployed(client, flow.keys)
+    assert await code_of_removed(client, flow.keys) == 3
+
+
+async def test_no_number_of_a_flow_that_was_removed_comes_again(client: Redis, namespace: str) -> None:
+    flow, tokens, epochs = Flow(client, namespace), list[str](), list[int]()
+    for _ in range(3):
+        assert await flow.deploy() == Deployed("started", len(tokens) + 1, 1)
+        tokens.append(flow.token)
+        epochs.append((await flow.take("tick")).epoch)
+        await leave(flow, 0)
+        assert await remove_flow(client, flow.keys, LAYOUT)
+        assert await remove_flow(client, flow.keys, LAYOUT), "twice does no harm"
+        await flow.expire("tick")
+    assert tokens == ["1.1", "2.1", "3.1"]
+    assert epochs == sorted(set(epochs))
+
+
+async def test_a_flow_that_is_deployed_again_has_a_record_like_any_other(client: Redis, namespace: str) -> None:
+    flow = await deployed(client, namespace)
+    fields = await client.hkeys(flow.keys.flow)
+    await leave(flow, 3)
+    await remove_flow(client, flow.keys, LAYOUT)
+    await flow.deploy("two")
+    assert sorted(await client.hkeys(flow.keys.flow)) == sorted(fields)
+    assert await code_of_removed(client, flow.keys) is None
+
+
+async def test_who_was_stopped_in_a_run_that_was_removed_is_refused_by_the_next(client: Redis, namespace: str) -> None:
+    flow = await deployed(client, namespace)
+    stale, old_token = await flow.take("tick"), flow.token
     await leave(flow, 0)
-    assert await run_script(client, "remove_flow", keys, []) == 1
-    assert not await client.exists(*keys)
+    await remove_flow(client, flow.keys, LAYOUT)
+    await flow.deploy("two")
+    flow.token = old_token
+    with pytest.raises((FencedError, SupersededError)):
+        await flow.commit(stale, 0)
+
+
+async def test_what_was_removed_with_damaged_numbers_goes_on_behind_those_that_are_known(
+    client: Redis, namespace: str
+) -> None:
+    flow = await deployed(client, namespace)
+    await flow.take("tick")
+    await leave(flow, 0)
+    await client.hset(flow.keys.flow, mapping={"run": "x", "last_run": "7"})
+    await client.delete(flow.keys.epoch)
+    await client.rpush(flow.keys.epoch, "no", "counter")
+    assert await remove_flow(client, flow.keys, LAYOUT)
+    assert await flow.deploy() == Deployed("started", 8, 1)
+    assert (await flow.take()).epoch == 1
+
+
+async def test_deployment_that_was_prepared_for_another_flow_of_that_name_looks_again(
+    client: Redis, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flow = await deployed(client, namespace)
+    await leave(flow, 0)
+    look = client.hgetall
+    tock = ScheduleLayout(connector="tock", kind="metronome", settings='{"interval":20}', interval=20)
+    other = Layout(schedules=(tock,), stages={"tock": ("tock",)}, readers=())
+
+    async def look_and_sleep(name: str) -> object:
+        found = await look(name)
+        monkeypatch.setattr(client, "hgetall", look)
+        await remove_flow(client, flow.keys, LAYOUT)
+        await flow.deploy("other", other)
+        return found
+
+    monkeypatch.setattr(client, "hgetall", look_and_sleep)
+    assert await flow.deploy("two") == Deployed("changed", 2, 2, "flow.troy, revision 1")
+    assert not await client.exists(flow.keys.state("tock")), "what the other had and this one has not is gone"
 
 
 async def test_members_are_those_who_were_heard_of_lately(client: Redis, namespace: str) -> None:
