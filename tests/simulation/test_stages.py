@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from metronome_worker.broker.exits import write_barrier
-from metronome_worker.broker.flows import load_flow
+from metronome_worker.broker.exits import write_barrier, write_end
+from metronome_worker.broker.flows import load_flow, remove_flow
 from metronome_worker.broker.letters import letter_of
+from metronome_worker.connectors.schedules import layout_of
 from tests.harness.virtual_clock import run_virtual
 from tests.simulation.stages import KEYS, LIMIT_S, Bench
 from tests.system.flows import flow_of
@@ -276,3 +277,29 @@ def test_stream_that_is_put_aside_is_made_anew_and_worked_on_from_its_beginning(
 
     ids = [int(one) for one in run_virtual(do)]
     assert sorted(ids) == list(range(40))
+
+
+async def end_and_remove(bench: Bench, code: int) -> None:
+    """What `metronome exit` and `metronome undeploy` do, with a ticker of the test's own."""
+    record = await load_flow(bench.client, KEYS)
+    assert record is not None
+    lease = await bench.take_lease("ticker")
+    await write_barrier(bench.client, KEYS, lease, record.token, code, ["tick"])
+    await write_end(bench.client, KEYS, lease, record.token, "drained")
+    await bench.client.delete(KEYS.lease("ticker"))
+    assert await remove_flow(bench.client, KEYS, layout_of(bench.plan))
+
+
+@pytest.mark.parametrize("sleeps_s", [4.0, 8.0], ids=["connected", "cut off"])
+def test_worker_that_sleeps_over_the_removal_of_its_flow_leaves_with_its_code(tmp_path: Path, sleeps_s: float) -> None:
+    async def do() -> int | None:
+        async with Bench(SHARED, tmp_path) as bench:
+            (worker,) = bench.start()
+            await asyncio.sleep(1)
+            worker.line.pause_after(0, sleeps_s)
+            await asyncio.sleep(2.5)
+            await end_and_remove(bench, 7)
+            async with asyncio.timeout(LIMIT_S):
+                return await worker.task
+
+    assert run_virtual(do) == 7
