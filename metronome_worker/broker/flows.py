@@ -276,16 +276,24 @@ async def is_deployed(client: Redis, keys: FlowKeys) -> bool:
 
 
 async def remove_flow(client: Redis, keys: FlowKeys, layout: Layout) -> bool:
-    """Forget a flow that has ended (``remove_flow.lua``); False when it is running or leaving."""
+    """Forget a flow that has ended (``remove_flow.lua``); False when it is running or leaving.
+
+    The index comes first: who deploys the flow meanwhile writes it there after that, or is found to run.  A crash in
+    between leaves a flow that can be removed again by its name.
+    """
+    index = flow_index(keys.namespace)
     names = [keys.flow, keys.epoch, keys.exit, keys.dead, keys.members]
     names += [keys.schedule(schedule.connector) for schedule in layout.schedules]
     names += [keys.events(source) for sources in layout.stages.values() for source in sources]
     names += [keys.state(stage) for stage in layout.stages]
     names += [keys.source_state(reader) for reader in layout.readers]
-    if not await run_script(client, "remove_flow", names, []):
-        return False
-    await client.hdel(flow_index(keys.namespace), keys.flow_name)  # type: ignore[misc]
-    return True
+    if await client.hget(keys.flow, "status") not in (b"running", b"leaving"):  # type: ignore[misc]
+        await client.hdel(index, keys.flow_name)  # type: ignore[misc]
+        if await run_script(client, "remove_flow", names, []):
+            return True
+    revision: bytes | None = await client.hget(keys.flow, "revision")  # type: ignore[misc]
+    await client.hsetnx(index, keys.flow_name, (revision or b"").decode(errors="replace"))  # type: ignore[misc]
+    return False
 
 
 async def load_standing(client: Redis, keys: FlowKeys) -> Standing | None:

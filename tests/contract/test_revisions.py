@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -18,6 +18,7 @@ from metronome_worker.broker.flows import (
     load_standing,
     remove_flow,
 )
+from metronome_worker.broker.keys import flow_index
 from metronome_worker.broker.scripts import run_script
 from metronome_worker.broker.ticks import Outcome, load_schedule, server_us
 from metronome_worker.errors import FencedError, SupersededError
@@ -128,6 +129,7 @@ async def test_a_flow_is_removed_only_when_it_has_ended(client: Redis, namespace
     assert await load_flow(client, flow.keys) is None
     assert await load_standing(client, flow.keys) is None
     assert not await is_deployed(client, flow.keys)
+    assert not await client.exists(flow_index(namespace))
     assert await code_of_removed(client, flow.keys) == 3
 
 
@@ -178,6 +180,36 @@ async def test_what_was_removed_with_damaged_numbers_goes_on_behind_those_that_a
     assert await remove_flow(client, flow.keys, LAYOUT)
     assert await flow.deploy() == Deployed("started", 8, 1)
     assert (await flow.take()).epoch == 1
+
+
+@pytest.mark.parametrize("command", ["hdel", "execute_command"])
+@pytest.mark.parametrize("is_before", [True, False], ids=["before", "behind"])
+async def test_flow_that_is_deployed_while_it_is_removed_is_found(
+    command: str, is_before: bool, client: Redis, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flow = await deployed(client, namespace)
+    await leave(flow, 0)
+    undisturbed = getattr(client, command)
+
+    async def disturbed(*args: Any, **options: Any) -> Any:
+        if command == "execute_command" and not args[0].startswith("EVAL"):
+            return await undisturbed(*args, **options)
+        answer = None if is_before else await undisturbed(*args, **options)
+        monkeypatch.setattr(client, command, undisturbed)
+        await flow.deploy("two")
+        return await undisturbed(*args, **options) if is_before else answer
+
+    monkeypatch.setattr(client, command, disturbed)
+    await remove_flow(client, flow.keys, LAYOUT)
+    assert await client.hget(flow.keys.flow, "status") == b"running"
+    assert await client.hkeys(flow_index(namespace)) == [b"main"]
+
+
+async def test_removing_a_flow_that_runs_puts_it_back_into_the_index(client: Redis, namespace: str) -> None:
+    flow = await deployed(client, namespace)
+    await client.delete(flow_index(namespace))
+    assert not await remove_flow(client, flow.keys, LAYOUT)
+    assert await client.hgetall(flow_index(namespace)) == {b"main": b"1"}
 
 
 async def test_deployment_that_was_prepared_for_another_flow_of_that_name_looks_again(
