@@ -135,8 +135,8 @@ async def deploy_flow(
 
 
 def _is_there(fields: Mapping[bytes, bytes]) -> bool:
-    """Whether these are of a flow; of one that was removed there are its last numbers (``remove_flow.lua``)."""
-    return bool(fields) and b"last_run" not in fields
+    """Whether these are of a flow; of one that was removed there are its last numbers alone (``remove_flow.lua``)."""
+    return bool(fields) and (b"status" in fields or b"last_run" not in fields)
 
 
 def _is_whole(keys: FlowKeys, fields: Mapping[bytes, bytes], digest: str, bundle: Bundle) -> bool:
@@ -263,8 +263,9 @@ async def load_flow(client: Redis, keys: FlowKeys) -> FlowRecord | None:
 
 async def code_of_removed(client: Redis, keys: FlowKeys) -> int | None:
     """The code that a flow ended with that was removed since; None for every other flow."""
-    fields: list[bytes | None] = await client.hmget(keys.flow, ["last_run", "last_code"])  # type: ignore[misc]
-    return (_number(fields[1]) or 0) if fields[0] is not None else None
+    names = ["status", "last_run", "last_code"]
+    status, last_run, code = await client.hmget(keys.flow, names)  # type: ignore[misc]
+    return (_number(code) or 0) if status is None and last_run is not None else None
 
 
 async def is_deployed(client: Redis, keys: FlowKeys) -> bool:
@@ -272,7 +273,8 @@ async def is_deployed(client: Redis, keys: FlowKeys) -> bool:
     kind: bytes = await client.type(keys.flow)
     if kind != b"hash":
         return kind != b"none"
-    return not await client.hexists(keys.flow, "last_run")  # type: ignore[misc]
+    status, last_run = await client.hmget(keys.flow, ["status", "last_run"])  # type: ignore[misc]
+    return status is not None or last_run is None
 
 
 async def remove_flow(client: Redis, keys: FlowKeys, layout: Layout) -> bool:

@@ -157,6 +157,14 @@ async def test_a_flow_that_is_deployed_again_has_a_record_like_any_other(client:
     assert await code_of_removed(client, flow.keys) is None
 
 
+async def test_a_record_with_numbers_of_a_removed_one_is_a_record(client: Redis, namespace: str) -> None:
+    flow = await deployed(client, namespace)
+    await client.hset(flow.keys.flow, mapping={"last_run": "7", "last_code": "3"})
+    assert await load_flow(client, flow.keys) is not None
+    assert await is_deployed(client, flow.keys)
+    assert await code_of_removed(client, flow.keys) is None
+
+
 async def test_who_was_stopped_in_a_run_that_was_removed_is_refused_by_the_next(client: Redis, namespace: str) -> None:
     flow = await deployed(client, namespace)
     stale, old_token = await flow.take("tick"), flow.token
