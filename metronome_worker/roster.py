@@ -14,7 +14,7 @@ from msgspec import Struct
 from redis.exceptions import RedisError, ResponseError
 
 from metronome_worker.broker.campaign import unless
-from metronome_worker.broker.cluster import flow_client
+from metronome_worker.broker.cluster import ClusterClient, by_server
 from metronome_worker.broker.damage import index_refusal_of
 from metronome_worker.broker.flows import Status
 from metronome_worker.broker.keys import FlowKeys, flow_index
@@ -25,10 +25,15 @@ from metronome_worker.errors import OperatorError
 from metronome_worker.refusal import Complaints
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from redis.asyncio import Redis
 
     from metronome_worker.clock import Clock
     from metronome_worker.host import Host
+
+    #: The fields of a record, or why they are not known.
+    _Answer = list[bytes | None] | BaseException
 
 #: How often a process looks for flows that were deployed.
 LOOK_MS = 500
@@ -44,9 +49,18 @@ LATE_START_MS = 30_000
 PAUSE_S = 0.01
 MOST_PAUSES = 10
 
+#: Of so many flows a server is asked in one round trip, so that it does not take long in which it does nothing else.
+AT_ONCE = 50
+
+#: What is looked at of a flow's record; the last one says whether there is an age to know.
+_FIELDS = ("status", "run", "code", "ended_at")
+
 
 class Sighting(Struct, frozen=True):
-    """A flow as it was seen: ``age_ms`` is how long ago it ended, for one that has."""
+    """A flow as it was seen.
+
+    ``age_ms``: how long ago it ended, for one that has; negative when the clock was set back since.
+    """
 
     status: Status
     run: int
@@ -58,6 +72,13 @@ class Sighting(Struct, frozen=True):
 _UNCLEAR = Sighting(status=Status.RUNNING, run=0, code=0)
 
 
+class View(Struct, frozen=True):
+    """What one look has seen.  ``hidden``: how many flows could not be seen, as their node of a cluster is away."""
+
+    seen: dict[str, Sighting] = {}
+    hidden: int = 0
+
+
 class Roster:
     """The flows that a process follows.  ``decide`` is pure: what was seen goes in, what to follow comes out."""
 
@@ -65,18 +86,22 @@ class Roster:
         self._following: dict[str, int] = {}
         self._codes: dict[str, int] = {}
         self._has_left = False
+        self._has_followed = False
+        self._has_seen_all = False
 
-    def decide(self, seen: dict[str, Sighting]) -> list[str]:
+    def decide(self, view: View) -> list[str]:
         """The flows to begin to follow now."""
         starting = []
-        for flow, sighting in seen.items():
+        self._has_seen_all = not view.hidden
+        for flow, sighting in view.seen.items():
             if flow in self._following:
                 continue
             if sighting.status is not Status.ENDED:
                 self._following[flow] = sighting.run
                 self._codes.pop(flow, None)
+                self._has_followed = True
                 starting.append(flow)
-            elif sighting.age_ms < LATE_START_MS and flow not in self._codes:
+            elif abs(sighting.age_ms) < LATE_START_MS and flow not in self._codes:
                 self._codes[flow] = sighting.code
         return starting
 
@@ -95,35 +120,71 @@ class Roster:
 
     @property
     def code(self) -> int | None:
-        """What to leave with: the largest code, once all that was followed has ended; None before."""
+        """What to leave with: the largest code, once all that was followed has ended; None before.
+
+        Who starts late and follows nothing must have seen all: what is hidden may run.
+        """
         if self._following or self._has_left or not self._codes:
+            return None
+        if not (self._has_followed or self._has_seen_all):
             return None
         return max(self._codes.values())
 
 
-async def look(host: Host, following: frozenset[str] = frozenset()) -> dict[str, Sighting]:
+async def look(host: Host, following: frozenset[str] = frozenset()) -> View:
     """Every deployed flow as it stands now, those left out that this process is ``following``."""
     names: list[bytes] = await host.client.hkeys(flow_index(host.namespace))  # type: ignore[misc]
     flows = [flow for name in names if (flow := name.decode(errors="backslashreplace")) not in following]
-    seen = await asyncio.gather(*(_look_at(host, flow) for flow in flows))
-    return {flow: sighting for flow, sighting in zip(flows, seen, strict=True) if sighting is not None}
+    servers = await by_server(host.client, [FlowKeys(flow, host.namespace) for flow in flows])
+    parts = await asyncio.gather(*(_look_into(host, client, held) for client, held in servers))
+    told = {flow: sighting for part in parts for flow, sighting in part.items()}
+    seen = {flow: sighting for flow in flows if (sighting := told.get(flow)) is not None}
+    return View(seen, hidden=len(set(flows) - told.keys()))
 
 
-async def _look_at(host: Host, flow: str) -> Sighting | None:
-    keys, fields = FlowKeys(flow, host.namespace), ["status", "run", "code", "ended_at"]
-    client = flow_client(host.client, keys)
-    try:
-        found: list[bytes | None] = await client.hmget(keys.flow, fields)  # type: ignore[misc]
-    except ResponseError as error:
-        if is_outage(error):
-            raise
-        return _UNCLEAR
-    if not any(found):
+async def _look_into(host: Host, client: Redis, flows: Sequence[FlowKeys]) -> dict[str, Sighting | None]:
+    """The flows of one server; None for one that is gone.  In a cluster those are left out that it does not tell of."""
+    seen: dict[str, Sighting | None] = {}
+    for at in range(0, len(flows), AT_ONCE):
+        part = flows[at : at + AT_ONCE]
+        try:
+            told = await _look_at(host, client, part)
+        except RedisError as error:
+            if not (isinstance(host.client, ClusterClient) and is_outage(error)):
+                raise
+            break  # each question to a node that is away would be waited for
+        seen |= told
+    return seen
+
+
+async def _look_at(host: Host, client: Redis, flows: Sequence[FlowKeys]) -> dict[str, Sighting | None]:
+    """Some flows of one server, asked for in one round trip.  Raises an outage when all that it told is that."""
+    questions = (host.rounds.execute(client, "HMGET", keys.flow, *_FIELDS) for keys in flows)
+    answers: list[_Answer] = await asyncio.gather(*questions, return_exceptions=True)
+    outages = [answer for answer in answers if isinstance(answer, BaseException) and not _is_refusal(answer)]
+    if outages and (len(outages) == len(answers) or not isinstance(host.client, ClusterClient)):
+        raise outages[0]
+    # By the clock that has noted the ends: every server of a cluster has its own.
+    has_ended = any(isinstance(answer, list) and answer[-1] for answer in answers)
+    now_ms = await server_us(client) // 1000 if has_ended else 0
+    return {
+        keys.flow_name: _UNCLEAR if isinstance(answer, BaseException) else _sighting(answer, now_ms)
+        for keys, answer in zip(flows, answers, strict=True)
+        if answer not in outages
+    }
+
+
+def _is_refusal(answer: BaseException) -> bool:
+    return isinstance(answer, ResponseError) and not is_outage(answer)
+
+
+def _sighting(fields: Sequence[bytes | None], now_ms: int) -> Sighting | None:
+    """What the fields of a record say; None when there is none."""
+    if not any(fields):
         return None
     try:
-        status, run, code, ended_at = ((value or b"").decode() for value in found)
-        # By the clock that has noted the end: every server of a cluster has its own.
-        age_ms = await server_us(client) // 1000 - int(ended_at) if ended_at else 0
+        status, run, code, ended_at = ((value or b"").decode() for value in fields)
+        age_ms = now_ms - int(ended_at) if ended_at else 0
         return Sighting(status=Status(status), run=int(run), code=int(code or 0), age_ms=age_ms)
     except ValueError:
         return _UNCLEAR
@@ -135,16 +196,26 @@ async def follow_all(
     """Follow every deployed flow; returns the code to leave with, or None once ``stopping`` is obeyed."""
     roster, news = Roster(), asyncio.Event()
     complaints = Complaints(host.clock, host.log)
+    hidden = 0
 
-    async def look_around() -> dict[str, Sighting]:
+    async def look_around() -> View:
+        nonlocal hidden
         try:
-            return await look(host, roster.following)
-        except ResponseError as failure:
+            view = await look(host, roster.following)
+        except RedisError as failure:
+            if is_outage(failure) and roster.code is not None:
+                return View()  # all that was followed has ended: an answer is not worth waiting for
+            if not isinstance(failure, ResponseError):
+                raise
             error = await index_refusal_of(host.client, host.namespace, failure)
             if not isinstance(error, OperatorError):
                 raise
             complaints.refused(error)
-            return {}
+            return View()
+        if view.hidden and not hidden:
+            host.log.warning("flows_hidden", count=view.hidden)
+        hidden = view.hidden
+        return view
 
     async def follow_until_end(flow: str) -> None:
         roster.ended(flow, await follow_one(flow))
@@ -152,8 +223,8 @@ async def follow_all(
 
     async with asyncio.TaskGroup() as group:
         while not stopping.is_set():
-            seen = await unless(stopping, host.patience.insist(look_around))
-            for flow in roster.decide(seen or {}):
+            view = await unless(stopping, host.patience.insist(look_around))
+            for flow in roster.decide(view or View()):
                 if stopping.is_set():
                     break
                 group.create_task(follow_until_end(flow))

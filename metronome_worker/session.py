@@ -16,7 +16,7 @@ from metronome_worker.broker.campaign import unless
 from metronome_worker.broker.cluster import flow_client
 from metronome_worker.broker.damage import refusal_of
 from metronome_worker.broker.exits import ExitWatch
-from metronome_worker.broker.flows import FlowRecord, Status, load_flow
+from metronome_worker.broker.flows import FlowRecord, Status, code_of_removed, load_flow
 from metronome_worker.broker.keys import FlowKeys
 from metronome_worker.broker.leases import Leases, first_of
 from metronome_worker.broker.news import Feed
@@ -69,6 +69,9 @@ async def follow(
         if stopping is not None and stopping.is_set():
             return None
         if record is None:
+            code = await _heedful(stopping, host.patience.insist(lambda: code_of_removed(host.client, keys)))
+            if code is not None or (stopping is not None and stopping.is_set()):
+                return code  # it has ended and was removed, all while this process could not see it
             advice = f"deploy it first; `redis-cli HKEYS {host.namespace}:flows` lists those that are"
             raise OperatorError("there is no flow", value=flow, advice=advice)
         if record.status is Status.ENDED:

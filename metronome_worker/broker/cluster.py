@@ -24,7 +24,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from metronome_worker.broker.addresses import Endpoint
 from metronome_worker.broker.outages import is_outage
-from metronome_worker.broker.routing import Nodes, RoutedPool, first_answer
+from metronome_worker.broker.routing import Nodes, RoutedPool, first_answer, home_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -174,3 +174,18 @@ def _no_one_server(what: str) -> TypeError:
 def flow_client(client: Redis, keys: FlowKeys) -> Redis:
     """A client of the one server that holds a flow; closed with ``client``, which it is outside of a cluster."""
     return client.of_key(keys.flow) if isinstance(client, ClusterClient) else client
+
+
+async def by_server(client: Redis, flows: Sequence[FlowKeys]) -> list[tuple[Redis, list[FlowKeys]]]:
+    """Flows by the server that holds them now, and a client of each server.  A flow that nobody holds is alone."""
+    if not isinstance(client, ClusterClient):
+        return [(client, list(flows))]
+    groups: dict[object, tuple[Redis, list[FlowKeys]]] = {}
+    for keys in flows:
+        own = flow_client(client, keys)
+        try:
+            home: object = await home_of(own.connection_pool)
+        except RedisError:
+            home = own
+        groups.setdefault(home, (own, []))[1].append(keys)
+    return list(groups.values())

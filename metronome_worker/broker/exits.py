@@ -7,6 +7,7 @@ An entry is known by its first field: ``exit`` (a request), ``barrier``, ``drain
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -24,8 +25,13 @@ if TYPE_CHECKING:
     from metronome_worker.broker.keys import FlowKeys
     from metronome_worker.broker.leases import Lease
 
+#: No delay is longer: a hundred years.
+LONGEST_DELAY_MS = 36_525 * 86_400_000
+
 #: How long a read waits on the server, ms; well below every socket timeout.
 BLOCK_MS = 2_000
+
+_ENTRY_ID = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
 
 
 class ExitRequest(Struct, frozen=True, kw_only=True):
@@ -60,11 +66,13 @@ def fold(state: ExitState, entry_id: str, fields: Mapping[str, str]) -> ExitStat
             barrier = msgspec.json.decode(fields["barrier"], type=dict[str, str])
         except msgspec.DecodeError:
             return state
+        if not all(_ENTRY_ID.fullmatch(last) for last in barrier.values()):
+            return state
         return replace(state, barrier=barrier, barrier_ms=at_ms)
     if "drained" in fields:
         return replace(state, drained=state.drained | {fields["drained"]})
     if "end" in fields and "epoch" in fields and state.end is None:
-        return replace(state, end=_whole(fields["end"], 0))
+        return replace(state, end=_status(_whole(fields["end"], 0)))
     return state
 
 
@@ -72,7 +80,7 @@ def _request(at_ms: int, fields: Mapping[str, str]) -> ExitRequest:
     return ExitRequest(
         at_ms=at_ms,
         code=_status(_whole(fields["exit"], 1)),
-        delay_ms=max(0, _whole(fields.get("delay", "0"), 0)),
+        delay_ms=min(max(0, _whole(fields.get("delay", "0"), 0)), LONGEST_DELAY_MS),
         is_graceful=fields.get("graceful", "true") != "false",
     )
 

@@ -111,20 +111,32 @@ async def deploy_flow(
     """
     while True:
         before: dict[bytes, bytes] = await client.hgetall(keys.flow)  # type: ignore[misc]
-        is_whole = not before or _is_whole(keys, before, digest, bundle)
+        is_whole = not _is_there(before) or _is_whole(keys, before, digest, bundle)
         places = Places(keys)
         old = _layout_before(before)
         if old is None and before.get(b"digest") == digest.encode():
             old = layout  # the same source needs the same
         plan = msgspec.json.encode(deployment_plan(places, old, layout))
         args: list[Argument] = [digest, msgspec.json.encode(bundle), msgspec.json.encode(layout), plan]
-        args += [_number(before.get(b"revision")) or 0, grace_ms, int(force), keys.news, GROUP, int(not is_whole)]
+        args += [
+            before.get(b"run", b"") + b"." + before.get(b"revision", b""),
+            grace_ms,
+            int(force),
+            keys.news,
+            GROUP,
+            int(not is_whole),
+        ]
         outcome, run, revision = await run_script(client, "deploy_flow", places.names, args)
         if outcome != b"moved":
             break
     await client.hset(flow_index(keys.namespace), keys.flow_name, str(revision))  # type: ignore[misc]
     is_other = outcome in (b"started", b"changed") and before.get(b"digest", digest.encode()) != digest.encode()
     return Deployed(outcome.decode(), run, revision, _source_name(before) if is_other else "")
+
+
+def _is_there(fields: Mapping[bytes, bytes]) -> bool:
+    """Whether these are of a flow; of one that was removed there are its last numbers alone (``remove_flow.lua``)."""
+    return bool(fields) and (b"status" in fields or b"last_run" not in fields)
 
 
 def _is_whole(keys: FlowKeys, fields: Mapping[bytes, bytes], digest: str, bundle: Bundle) -> bool:
@@ -171,7 +183,7 @@ class Places:
 
     def __init__(self, keys: FlowKeys) -> None:
         self.keys = keys
-        self.names = [keys.flow, keys.exit]
+        self.names = [keys.flow, keys.exit, keys.epoch]
 
     def of(self, name: str) -> int:
         """The place of a key, the same each time."""
@@ -244,9 +256,46 @@ def _gone(keys: FlowKeys, old: Layout, new: Layout) -> list[str]:
 
 
 async def load_flow(client: Redis, keys: FlowKeys) -> FlowRecord | None:
-    """The flow's record, or None when it was never deployed.  Raises ``OperatorError`` when it is damaged."""
+    """The flow's record, or None when it is not deployed.  Raises ``OperatorError`` when it is damaged."""
     fields: dict[bytes, bytes] = await client.hgetall(keys.flow)  # type: ignore[misc]
-    return _record(keys, fields) if fields else None
+    return _record(keys, fields) if _is_there(fields) else None
+
+
+async def code_of_removed(client: Redis, keys: FlowKeys) -> int | None:
+    """The code that a flow ended with that was removed since; None for every other flow."""
+    names = ["status", "last_run", "last_code"]
+    status, last_run, code = await client.hmget(keys.flow, names)  # type: ignore[misc]
+    return (_number(code) or 0) if status is None and last_run is not None else None
+
+
+async def is_deployed(client: Redis, keys: FlowKeys) -> bool:
+    """Whether there is a flow, whatever its record holds."""
+    kind: bytes = await client.type(keys.flow)
+    if kind != b"hash":
+        return kind != b"none"
+    status, last_run = await client.hmget(keys.flow, ["status", "last_run"])  # type: ignore[misc]
+    return status is not None or last_run is None
+
+
+async def remove_flow(client: Redis, keys: FlowKeys, layout: Layout) -> bool:
+    """Forget a flow that has ended (``remove_flow.lua``); False when it is running or leaving.
+
+    The index comes first: who deploys the flow meanwhile writes it there after that, or is found to run.  A crash in
+    between leaves a flow that can be removed again by its name.
+    """
+    index = flow_index(keys.namespace)
+    names = [keys.flow, keys.epoch, keys.exit, keys.dead, keys.members]
+    names += [keys.schedule(schedule.connector) for schedule in layout.schedules]
+    names += [keys.events(source) for sources in layout.stages.values() for source in sources]
+    names += [keys.state(stage) for stage in layout.stages]
+    names += [keys.source_state(reader) for reader in layout.readers]
+    if await client.hget(keys.flow, "status") not in (b"running", b"leaving"):  # type: ignore[misc]
+        await client.hdel(index, keys.flow_name)  # type: ignore[misc]
+        if await run_script(client, "remove_flow", names, []):
+            return True
+    revision: bytes | None = await client.hget(keys.flow, "revision")  # type: ignore[misc]
+    await client.hsetnx(index, keys.flow_name, (revision or b"").decode(errors="replace"))  # type: ignore[misc]
+    return False
 
 
 async def load_standing(client: Redis, keys: FlowKeys) -> Standing | None:

@@ -43,7 +43,7 @@ class FlowKeys(Struct, frozen=True):
 
     @property
     def flow(self) -> str:
-        """Hash: revision, digest, status, run, deployed_at, bundle."""
+        """Hash: revision, digest, status, run, deployed_at, bundle; of one that was removed its last numbers."""
         return self._key("flow")
 
     def schedule(self, connector: str) -> str:

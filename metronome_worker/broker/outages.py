@@ -28,9 +28,10 @@ if TYPE_CHECKING:
 #: What passes by itself: the server is away, starting, failing over, or refuses writes for the time being.  What was
 #: asked may or may not have happened.  (A wrong password is a connection error to redis-py; see ``is_outage``.)
 OUTAGES: Final = (RedisConnectionError, RedisTimeoutError, ReadOnlyError, OutOfMemoryError, BrokerUnavailable)
-#: The same, for replies that redis-py has no exception for.  The second line: a failover, or a slot that moves.
+#: The same, for replies that redis-py has no exception for.  BUSY: somebody's script runs for seconds, and all others
+#: are refused meanwhile.  The second line: a failover, or a slot that moves.
 _OUTAGE_CODES: Final = (
-    *("MISCONF", "LOADING", "READONLY", "OOM"),
+    *("MISCONF", "LOADING", "READONLY", "OOM", "BUSY"),
     *("MASTERDOWN", "NOREPLICAS", "UNBLOCKED", "CLUSTERDOWN", "TRYAGAIN", "MOVED", "ASK"),
 )
 #: OpenSSL's numbers (``X509_V_ERR_…``) for certificates that break a rule, whoever signed them.

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from metronome_worker.broker.flows import Status, deploy_flow, layout_in
-from metronome_worker.broker.keys import FlowKeys, flow_index
+from metronome_worker.broker.flows import Status, deploy_flow, layout_in, remove_flow
+from metronome_worker.broker.keys import FlowKeys
 from metronome_worker.broker.scripts import run_script
 from metronome_worker.cli.flow_files import checked_flows
 from metronome_worker.cli.options import json_option, redis_option, strict_option
@@ -69,19 +69,12 @@ def _deployed(flow: str, file: str, done: Deployed) -> str:
 @click.argument("flow")
 @redis_option
 def undeploy(flow: str, *, redis_url: str | None) -> int:
-    """Forget a flow that has ended: its schedules, events, states and dead letters."""
+    """Forget a flow that has ended: its source, schedules, events, states and dead letters."""
 
     async def do(host: Host) -> int:
         keys = await found(host, flow)
-        layout = await _layout(host, keys)
-        names = [keys.flow, keys.epoch, keys.exit, keys.dead, keys.members]
-        names += [keys.schedule(schedule.connector) for schedule in layout.schedules]
-        names += [keys.events(source) for sources in layout.stages.values() for source in sources]
-        names += [keys.state(stage) for stage in layout.stages]
-        names += [keys.source_state(reader) for reader in layout.readers]
-        if not await run_script(host.client, "remove_flow", names, []):
+        if not await remove_flow(host.client, keys, await _layout(host, keys)):
             raise UsageError(f"flow {flow} is running\n  end it first: metronome exit --flow {flow}")
-        await host.client.hdel(flow_index(host.namespace), flow)  # type: ignore[misc]
         click.echo(f"{flow}: removed")
         return 0
 

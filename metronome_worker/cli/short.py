@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from redis.exceptions import RedisError, ResponseError
 
 from metronome_worker.broker.damage import UnexplainedRefusal, index_refusal_of, refusal_of
-from metronome_worker.broker.flows import load_flow, load_standing
+from metronome_worker.broker.flows import is_deployed, load_flow, load_standing
 from metronome_worker.broker.keys import FlowKeys
 from metronome_worker.broker.outages import is_outage, raise_translated
 from metronome_worker.cli.options import required_url
@@ -79,7 +79,7 @@ async def one_by_one(host: Host, flows: Iterable[str], do: Callable[[str], Await
 async def found(host: Host, flow: str) -> FlowKeys:
     """The keys of a flow, whatever is in them.  Raises ``UsageError`` for one that is not deployed."""
     keys = FlowKeys(flow, host.namespace)
-    if not has_valid_characters(flow) or not await host.client.exists(keys.flow):
+    if not has_valid_characters(flow) or not await is_deployed(host.client, keys):
         known = await deployed_flows(host.client, host.namespace)
         there = f"deployed: {', '.join(known)}" if known else "none is deployed"
         name = flow if has_valid_characters(flow) else shown(flow)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import structlog
 from msgspec import Meta, Struct
 
+from metronome_worker.broker.exits import LONGEST_DELAY_MS
 from metronome_worker.connectors.interface import Command, NodeState, SinkWriter, Written
 from metronome_worker.connectors.kind import ConnectorEnvironment, RunnableKind
 
@@ -22,12 +23,11 @@ if TYPE_CHECKING:
     from metronome_worker.plan.model import ConnectorInstance, SettingProblem, Value
     from metronome_worker.runtime.effects import Output
 
-_LONGEST_DELAY_MS = 36_525 * 86_400_000
 _UNUSABLE_STATUS = 1
 
 _log = structlog.get_logger(__name__)
 
-Delay = Annotated[int, Meta(ge=0, le=_LONGEST_DELAY_MS, description="a whole number of milliseconds, 0 or more")]
+Delay = Annotated[int, Meta(ge=0, le=LONGEST_DELAY_MS, description="a whole number of milliseconds, 0 or more")]
 
 
 class ExitConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -110,7 +110,7 @@ def read_request(value: Value, config: ExitConfig) -> ExitRequest:
     fields = value if isinstance(value, dict) else {}
     faults: dict[str, Any] = {}
     status = _whole(fields.get("exit"), 255)
-    delay_ms = _whole(fields.get("delay"), _LONGEST_DELAY_MS)
+    delay_ms = _whole(fields.get("delay"), LONGEST_DELAY_MS)
     graceful = fields.get("graceful")
     for name, is_unusable in (
         ("exit", status is None and fields.get("exit") is not None),

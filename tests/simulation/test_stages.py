@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from metronome_worker.broker.exits import write_barrier
-from metronome_worker.broker.flows import load_flow
+from metronome_worker.broker.exits import write_barrier, write_end
+from metronome_worker.broker.flows import load_flow, remove_flow
 from metronome_worker.broker.letters import letter_of
+from metronome_worker.connectors.schedules import layout_of
 from metronome_worker.worker.workbench import Workbench
 from tests.harness.virtual_clock import run_virtual
 from tests.simulation.stages import KEYS, LIMIT_S, Bench
@@ -422,3 +423,29 @@ def test_open_entries_behind_one_that_was_deleted_are_worked_on_and_the_deleted_
     lines, said = run_virtual(do)
     assert lines == ["2999"]
     assert said.count("entries_deleted") == 1
+
+
+async def end_and_remove(bench: Bench, code: int) -> None:
+    """What `metronome exit` and `metronome undeploy` do, with a ticker of the test's own."""
+    record = await load_flow(bench.client, KEYS)
+    assert record is not None
+    lease = await bench.take_lease("ticker")
+    await write_barrier(bench.client, KEYS, lease, record.token, code, ["tick"])
+    await write_end(bench.client, KEYS, lease, record.token, "drained")
+    await bench.client.delete(KEYS.lease("ticker"))
+    assert await remove_flow(bench.client, KEYS, layout_of(bench.plan))
+
+
+@pytest.mark.parametrize("sleeps_s", [4.0, 8.0], ids=["connected", "cut off"])
+def test_worker_that_sleeps_over_the_removal_of_its_flow_leaves_with_its_code(tmp_path: Path, sleeps_s: float) -> None:
+    async def do() -> int | None:
+        async with Bench(SHARED, tmp_path) as bench:
+            (worker,) = bench.start()
+            await asyncio.sleep(1)
+            worker.line.pause_after(0, sleeps_s)
+            await asyncio.sleep(2.5)
+            await end_and_remove(bench, 7)
+            async with asyncio.timeout(LIMIT_S):
+                return await worker.task
+
+    assert run_virtual(do) == 7

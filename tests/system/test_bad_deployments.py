@@ -254,7 +254,11 @@ def test_flow_that_was_undeployed_is_unknown_again(told: Redis, command: Command
     assert command("undeploy", "main").status == 0
     assert command("pause", "main").stderr == "error: there is no flow main\n  none is deployed\n"
     assert command("flows").stdout == "nothing is deployed\n"
-    assert list(told.scan_iter(f"{NAMESPACE}-commands*")) == []
+    flow = FlowKeys("main", f"{NAMESPACE}-commands").flow
+    assert list(told.scan_iter(f"{NAMESPACE}-commands*")) == [flow.encode()]
+    assert sorted(told.hkeys(flow)) == [b"last_code", b"last_epoch", b"last_run"]  # type: ignore[type-var]
+    assert command("undeploy", "main").status == 2
+    assert command("deploy", "flow.troy").stdout == "main: started (run 2, revision 1)\n"
 
 
 def test_flow_of_the_same_name_from_another_file_is_told(told: Redis, command: Command, tmp_path: Path) -> None:

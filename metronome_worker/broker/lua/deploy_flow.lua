@@ -2,14 +2,15 @@
 --
 -- KEYS[1]    flow
 -- KEYS[2]    exit
--- KEYS[3..]  the keys that the plan names by their place here
+-- KEYS[3]    epoch
+-- KEYS[4..]  the keys that the plan names by their place here
 -- ARGV[1]    digest of the source
 -- ARGV[2]    bundle: the source (JSON)
 -- ARGV[3]    layout: what the flow needs (JSON), kept for the next deployment to compare with
 -- ARGV[4]    plan (JSON): {"schedules": [{"key", "events", "kind", "settings", "interval"}], "readers": [key],
 --            "stages": [{"key", "is_shared", "inputs": [{"name", "events", "was_shared"}]}],
 --            "moves": [{"from", "to", "field"}], "gone": [key]}; every key is a place in KEYS
--- ARGV[5]    revision that `moves` and `gone` were made for (0: none)
+-- ARGV[5]    run and revision, "<run>.<revision>" as they stood, that `moves` and `gone` were made for
 -- ARGV[6]    grace_ms: how long after its end the same source does not begin a new run
 -- ARGV[7]    force: 1 to bring back a source that another has superseded, else 0
 -- ARGV[8]    channel to announce it on
@@ -17,10 +18,12 @@
 -- ARGV[10]   repair: 1 when what is stored cannot be used, though its digest may be that of the source; else 0
 -- RETURNS    {outcome, run, revision}; outcome is "started" (a new run), "changed" (a new revision of the run under
 --            way), "unchanged", "leaving" (the run under way is about to end: try again), "ended" (within its grace),
---            "superseded" (another source has taken this one's place), or "moved" (the revision is another: look again)
+--            "superseded" (another source has taken this one's place), or "moved" (run or revision are others: look again)
 -- WHY        All of a run begins in one moment: the anchors of its schedules, the places where its stages start to
 --            read, and nothing of the run before is left over.  Whoever deploys the same source again, or whose first
---            reply was lost, changes nothing; an old replica that restarts does not undo a deployment.
+--            reply was lost, changes nothing; an old replica that restarts does not undo a deployment.  Neither run
+--            and revision nor an epoch ever come again, not even where a flow of this name was removed before: whoever
+--            was stopped in an earlier run must find its writes refused.
 local plan = cjson.decode(ARGV[4])
 local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
@@ -73,11 +76,16 @@ local function integer(number)
   return string.format('%.0f', number)
 end
 
-local was = redis.call('HMGET', KEYS[1], 'digest', 'status', 'run', 'revision', 'superseded', 'ended_at')
+local function counter(text)
+  -- What somebody has changed by hand must not keep a good source from being deployed.
+  return type(text) == 'string' and #text <= 15 and tonumber(string.match(text, '^%d+$')) or nil
+end
+
+local was = redis.call(
+  'HMGET', KEYS[1], 'digest', 'status', 'run', 'revision', 'superseded', 'ended_at', 'last_run', 'last_epoch'
+)
 local digest, status = was[1], was[2]
--- What somebody has changed by hand must not keep a good source from being deployed.
-local run = tonumber(string.match(was[3] or '', '^%d+$') or 0)
-local revision = tonumber(string.match(was[4] or '', '^%d+$') or 0)
+local run, revision = counter(was[3]) or counter(was[7]) or 0, counter(was[4]) or 0
 local is_list, superseded = pcall(cjson.decode, was[5] or '[]')
 if not is_list or type(superseded) ~= 'table' then
   superseded = {}
@@ -89,10 +97,11 @@ end
 if is_known and status == 'running' then
   return {'unchanged', run, revision}
 end
-if is_known and status == 'ended' and now_ms - (tonumber(was[6]) or 0) < tonumber(ARGV[6]) then
+-- An end far in the future was noted before the clock was set back: it may be of any time.
+if is_known and status == 'ended' and math.abs(now_ms - (tonumber(was[6]) or 0)) < tonumber(ARGV[6]) then
   return {'ended', run, revision}
 end
-if revision ~= tonumber(ARGV[5]) then
+if (was[3] or '') .. '.' .. (was[4] or '') ~= ARGV[5] then
   return {'moved', run, revision}
 end
 local others = {}
@@ -203,8 +212,12 @@ if not is_known then
 end
 if is_new_run then
   run = run + 1
+  local last_epoch = counter(was[8]) or 0
+  if last_epoch > (counter(redis.pcall('GET', KEYS[3])) or 0) then
+    redis.call('SET', KEYS[3], integer(last_epoch))
+  end
   local exit_from = stream_end(KEYS[2])
-  redis.call('HDEL', KEYS[1], 'code', 'barrier', 'ended_at', 'paused')
+  redis.call('HDEL', KEYS[1], 'code', 'barrier', 'ended_at', 'paused', 'last_run', 'last_epoch', 'last_code')
   redis.call('HSET', KEYS[1], 'exit_from', exit_from, 'started_at', integer(now_ms),
     'entries_from', integer(entries_from))
 end

@@ -5,8 +5,9 @@ from __future__ import annotations
 import ssl
 
 import pytest
+from redis.exceptions import ResponseError
 
-from metronome_worker.broker.outages import translate
+from metronome_worker.broker.outages import is_outage, translate
 from metronome_worker.errors import OperatorError
 
 URL = "rediss://redis.example.org/0?ssl_ca_certs=ca.pem"
@@ -35,3 +36,8 @@ def test_certificate_that_is_not_trusted_is_told_with_what_to_do_about_that(
     assert (told.what, told.reason) == ("the certificate of Redis is not trusted at", message)
     assert advised in told.advice
     assert not_advised not in told.advice
+
+
+def test_server_that_runs_a_slow_script_of_somebody_else_is_waited_for() -> None:
+    assert is_outage(ResponseError("BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN."))
+    assert not is_outage(ResponseError("BUSYGROUP Consumer Group name already exists"))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from msgspec.structs import replace
 
-from metronome_worker.broker.exits import ExitRequest, ExitState, fold
+from metronome_worker.broker.exits import LONGEST_DELAY_MS, ExitRequest, ExitState, fold
 from metronome_worker.leaving.steps import Done, Wait, WriteBarrier, WriteEnd, next_step
 
 STAGES = frozenset({"a", "b"})
@@ -55,6 +56,25 @@ def test_what_makes_no_sense_in_the_stream_does_no_harm() -> None:
     for fields in ({}, {"barrier": "{oops"}, {"barrier": "[1]"}, {"hello": "world"}, {"drained": "x"}):
         state = fold(state, "1-0", fields)
     assert (state.barrier, state.end, state.request) == (None, None, None)
+
+
+@pytest.mark.parametrize("last", ["abc", "", "5", "5-", "-1-0", "5-0 ", "1e3-0", "9" * 5_000 + "-0"])
+def test_a_barrier_that_names_no_entries_is_passed_over(last: str) -> None:
+    forged = {"barrier": f'{{"tick":"5-0","tock":"{last}"}}', "epoch": "1"}
+    assert fold(ExitState(), "1-0", forged) == ExitState()
+
+
+@pytest.mark.parametrize(
+    ("text", "delay_ms"),
+    [("10" + "0" * 30, LONGEST_DELAY_MS), ("1" + "0" * 400, LONGEST_DELAY_MS), ("9" * 5_000, 0), ("-5", 0), ("x", 0)],
+)
+def test_a_delay_is_one_that_can_be_waited_for(text: str, delay_ms: int) -> None:
+    request = fold(ExitState(), "1-0", {"exit": "0", "delay": text}).request
+    assert request == ExitRequest(at_ms=1, code=0, delay_ms=delay_ms)
+
+
+def test_an_end_holds_what_a_process_can_leave_with() -> None:
+    assert fold(ExitState(), "1-0", {"end": "1" + "0" * 400, "epoch": "1"}).end == 1
 
 
 def test_a_barrier_and_an_end_that_no_leader_has_written_are_passed_over() -> None:
