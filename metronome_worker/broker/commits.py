@@ -224,16 +224,19 @@ async def commit_batch(
     commits: int,
     fields: Sequence[str | bytes],
     commands: Sequence[Command],
+    *,
+    is_drained: bool = False,
 ) -> int:
     """Apply fields and commands whole, once (``commit_batch.lua``); returns the new number of commits.
 
-    ``token`` is ``FlowRecord.token``; ``commits`` the number that the owner knows of.  Safe to repeat as it is.
+    ``token`` is ``FlowRecord.token``; ``commits`` the number that the owner knows of.  ``is_drained``: the commands say
+    that the stage has drained, which is refused unless the flow leaves.  Safe to repeat as it is.
     Raises ``FencedError`` when the stage is another's now, ``SupersededError`` when the run or revision is over,
     ``OperatorError`` when a key holds what it should not.
     """
     encoder = Commands([keys.lease(lease.name), keys.flow, keys.state(lease.name)])
     args = [arg for command in commands for arg in encoder.encode(command)]
-    head: list[Argument] = [lease.value, token, commits, encoder.types, len(fields) // 2]
+    head: list[Argument] = [lease.value, token, commits, encoder.types, int(is_drained), len(fields) // 2]
     reply = await run_script(client, "commit_batch", encoder.names, [*head, *fields, *args])
     return settled(reply, keys.state(lease.name))
 

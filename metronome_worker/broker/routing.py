@@ -40,9 +40,9 @@ class Nodes:
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self.settings = settings
-        self._pools: dict[Endpoint, ConnectionPool] = {}
+        self._pools: dict[Endpoint, Pool] = {}
 
-    def pool(self, node: Endpoint) -> ConnectionPool:
+    def pool(self, node: Endpoint) -> Pool:
         """The connections to ``node``; none is opened by this."""
         if node not in self._pools:
             self._pools[node] = Pool(TcpConnection, host=node.host, port=node.port, **self.settings)
@@ -62,6 +62,14 @@ class Nodes:
         """Close connections to other servers, but those that are in use."""
         for gone in self._pools.keys() - set(nodes):
             await self._pools[gone].disconnect(inuse_connections=False)
+
+    async def retire_others(self, node: Endpoint) -> None:
+        """Cut the connections to other servers, also those in use: what is heard there holds no longer."""
+        gone = [self._pools.pop(other) for other in self._pools.keys() - {node}]
+        for pool in gone:  # all of them before anything is waited for, which may be cancelled
+            pool.retire()
+        for pool in gone:
+            await pool.disconnect(inuse_connections=False)
 
     async def aclose(self) -> None:
         for pool in self._pools.values():

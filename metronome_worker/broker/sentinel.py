@@ -2,7 +2,8 @@
 
 They are asked for it at first, and again whenever something went wrong with the one that they named: it may be dead, or
 a replica by now.  Also when all is well one of them is asked every second: in a failover by hand the old primary goes
-on taking writes for some seconds, and these are lost.
+on taking writes for some seconds, and these are lost.  Once they name another one, all connections to the old one are
+cut: so every session begins again, from what the new one holds.
 
 redis-py's own client for Sentinels is not used: it counts a password that they refuse, or a
 certificate, as an outage that passes, and says of a service that nobody knows no more than of one that is down.
@@ -58,12 +59,13 @@ class SentinelDirectory:
             primary = self._primary
             primary = await self._ask() if primary is None else await self._look_again(primary)
             if primary != self._primary:
-                await self._nodes.keep_only({primary})
                 self._primary = primary
+                # Whoever listens to the old one would go on with what is lost, if nobody else can reach it.
+                await self._nodes.retire_others(primary)
             return primary
 
     def heed(self, error: RedisError, node: Endpoint) -> None:
-        if is_outage(error):
+        if is_outage(error) and node == self._primary:
             self._primary = None
 
     async def aclose(self) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from metronome_worker.clock import Clock
 
-#: How many replies are remembered; the one with the shortest round trip is believed.
+#: How many replies are remembered; the one that bounds the offset best by now is believed.
 _SAMPLES = 64
 
 #: How often the server is asked for its time at first: the shortest round trip tells best.
@@ -27,15 +27,19 @@ _QUESTIONS = 3
 #: By how much two clocks may run apart, in parts per million, before we think that one of them was set.
 _DRIFT_PPM = 500
 
+#: By how much they usually do: so fast an old reply loses its worth.  Were it more, a moment of slow replies would
+#: push out what is known well; at this pace an hour makes 360 ms of it.
+_WANDER_PPM = 50
+
 
 class _Sample(Struct, frozen=True):
     at_ns: int
     low_ns: int
     high_ns: int
 
-    @property
-    def width_ns(self) -> int:
-        return self.high_ns - self.low_ns
+    def width_at(self, local_ns: int) -> int:
+        """How wide its bounds are by now: clocks run apart, so a short round trip of long ago says little."""
+        return self.high_ns - self.low_ns + 2 * _apart_ns(self.at_ns, local_ns, _WANDER_PPM)
 
 
 class ServerTime:
@@ -56,7 +60,7 @@ class ServerTime:
         if any(self._contradicts(sample, old) for old in self._samples):
             self._samples.clear()
         self._samples.append(sample)
-        best = min(self._samples, key=lambda s: s.width_ns)
+        best = min(self._samples, key=lambda s: s.width_at(received_ns))
         self._offset_ns = (best.low_ns + best.high_ns) // 2
 
     def now_ms(self, local_ns: int) -> int:
@@ -69,8 +73,13 @@ class ServerTime:
 
     @staticmethod
     def _contradicts(new: _Sample, old: _Sample) -> bool:
-        slack_ns = abs(new.at_ns - old.at_ns) * _DRIFT_PPM // 1_000_000 + 1_000_000
+        slack_ns = _apart_ns(old.at_ns, new.at_ns, _DRIFT_PPM) + 1_000_000
         return new.low_ns > old.high_ns + slack_ns or new.high_ns < old.low_ns - slack_ns
+
+
+def _apart_ns(from_ns: int, to_ns: int, ppm: int) -> int:
+    """By how much two clocks run apart at this pace between two moments."""
+    return abs(to_ns - from_ns) * ppm // 1_000_000
 
 
 async def ask_time(client: Redis, clock: Clock, time: ServerTime) -> None:

@@ -77,7 +77,20 @@ class TcpConnection(_Cancellable, Connection):
         **settings: Any,
     ) -> None:
         self._tls, self._on_error = tls, on_error
+        self._is_retired = False
         super().__init__(**settings)
+
+    def retire(self) -> None:
+        """Be of no use any more: whoever waits for an answer, or sends something, is told that it is lost."""
+        self._is_retired = True
+        if self._writer is not None:
+            # Only the transport: who reads finds the end of the stream.  Closing would wait for the peer of TLS.
+            self._writer.transport.abort()
+
+    async def _send_packed_command(self, command: Any) -> None:
+        if self._is_retired:
+            raise ConnectionResetError("another server has taken this one's place")
+        await super()._send_packed_command(command)
 
     def _connection_arguments(self) -> Mapping[str, Any]:
         arguments = {"host": self.host, "port": self.port}
@@ -99,7 +112,23 @@ class Pool(ConnectionPool):
     process that begins to follow many flows could not renew its leases in time.
     """
 
+    _is_retired = False
+
+    def retire(self) -> None:
+        """Cut all connections, also those in use, and give away no more."""
+        self._is_retired = True
+        connections: list[Any] = [*self._available_connections, *self._in_use_connections]
+        for connection in connections:
+            connection.retire()
+
+    async def release(self, connection: AbstractConnection) -> None:
+        if self._is_retired:
+            await connection.disconnect(nowait=True)
+        await super().release(connection)
+
     async def get_connection(self, command_name: Any = None, *keys: Any, **options: Any) -> Any:
+        if self._is_retired:
+            raise RedisConnectionError("another server has taken this one's place")
         connection = self.get_available_connection()  # type: ignore[no-untyped-call]
         try:
             await self.ensure_connection(connection)

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, assert_never
 
 from metronome_worker.broker.exits import write_barrier, write_end
+from metronome_worker.broker.flows import Status
 from metronome_worker.clock import NS_PER_S
 from metronome_worker.leaving.steps import Done, Wait, WriteBarrier, WriteEnd, next_step
 
@@ -31,6 +32,9 @@ async def take_through_exit(
     log = host.log.bind(flow=session.keys.flow_name)
     stages = frozenset(stage.name for stage in session.plan.stages)
     inputs = [name for stage in session.plan.stages for name in stage.inputs]
+    if session.record.status is Status.LEAVING:
+        # Somebody may have deleted the exit stream: nothing in it would tell that there is something to do.
+        await write_barrier(host.client, session.keys, lease, token, session.record.code or 0, inputs)
     while True:
         seen = watch.seen
         match next_step(watch.state, time.now_ms(host.clock.now_ns()), stages, host.ticker.drain_ms):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, assert_never
 from redis.exceptions import ResponseError
 
 from metronome_worker.broker.damage import refusal_of
+from metronome_worker.broker.server_time import ask_time
 from metronome_worker.broker.ticks import (
     Outcome,
     TickBatch,
@@ -21,7 +22,7 @@ from metronome_worker.connectors.schedules import ticked_sources
 from metronome_worker.errors import FencedError, OperatorError, SupersededError
 from metronome_worker.refusal import Complaints
 from metronome_worker.session import require_current
-from metronome_worker.ticker.schedule import Publication, Schedule, decide
+from metronome_worker.ticker.schedule import Publication, Schedule, ask_again_ns, decide
 
 if TYPE_CHECKING:
     from metronome_worker.broker.leases import Lease
@@ -91,7 +92,7 @@ class Publisher:
             ]
             if not ready:
                 wakes = [self._wake_ns(schedule) for schedule in schedules.values()]
-                await self._clock.sleep_until(min([*wakes, *self._unread.values()]))
+                await self._sleep_until(min([*wakes, *self._unread.values()]))
                 continue
             replies = await asyncio.gather(*(self._attempt(schedules[name], what) for name, what in ready))
             for (name, what), reply in zip(ready, replies, strict=True):
@@ -101,6 +102,18 @@ class Publisher:
                 else:
                     schedules[name] = after
         await self._note_progress(_NEVER_MS)
+
+    async def _sleep_until(self, wake_ns: int) -> None:
+        """Wait until ``wake_ns``, or, where that is far off, until shortly before it, knowing the server's time anew.
+
+        Meanwhile the clocks have run apart, or the server's was set.
+        """
+        ask_ns = ask_again_ns(self._clock.now_ns(), wake_ns)
+        if ask_ns is None:
+            await self._clock.sleep_until(wake_ns)
+            return
+        await self._clock.sleep((ask_ns - self._clock.now_ns()) / NS_PER_S)
+        await ask_time(self._client, self._clock, self._time)
 
     def _wake_ns(self, schedule: Schedule) -> int:
         """When there may be something to do for a schedule, on our clock."""

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from metronome_worker.broker.campaign import win
+from metronome_worker.broker.flows import Status
 from metronome_worker.broker.keys import TICKER
 from metronome_worker.broker.server_time import ServerTime, ask_time
 from metronome_worker.errors import FencedError
@@ -64,8 +65,9 @@ async def stand_in(session: Session) -> None:
 
     A ticker that is alive holds the lease, or takes it within a moment: it is given that moment.
     """
-    while session.watch.state.request is None and session.watch.state.barrier is None:
-        await session.watch.news(session.watch.seen)
+    watch = session.watch
+    while watch.state.request is None and watch.state.barrier is None and session.record.status is not Status.LEAVING:
+        await watch.news(watch.seen)
     log = session.host.log.bind(flow=session.keys.flow_name)
     while True:
         await session.host.clock.sleep(session.leases.ttl_ms / 1000)

@@ -9,12 +9,19 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from metronome_worker.clock import NS_PER_S
+
 #: The most ticks published by one call of the script, so that a long gap does not hold up the server.
 MAX_TICKS_PER_CALL = 500
 
 #: With ``"missed": "skip"``, a tick that is later than this, or than its interval, counts as missed.  It is above the
 #: default lease and poll, so that a failover alone does not skip a tick that comes once an hour.
 LATE_MS = 5_000
+
+#: How far off a wake must be for the server's time to be asked again on the way to it, and how long before it: longer
+#: than a lease, which lapses where the server's clock is set forward by more.
+_FAR_NS = 10 * NS_PER_S
+_BEFORE_NS = 2 * NS_PER_S
 
 
 class Schedule(Struct, frozen=True, kw_only=True):
@@ -92,3 +99,13 @@ def _given_up(schedule: Schedule, now_ms: int, due: int) -> int:
         case _:
             too_old = now_ms - schedule.catch_up_ms - schedule.next_ms
             return 0 if too_old <= 0 else min(due, -(-too_old // schedule.interval_ms))
+
+
+def ask_again_ns(now_ns: int, wake_ns: int) -> int | None:
+    """When to ask for the server's time before ``wake_ns``; None when that is so near that clocks hardly run apart.
+
+    >>> ask_again_ns(0, 3_600 * NS_PER_S) // NS_PER_S
+    3598
+    >>> ask_again_ns(0, 10 * NS_PER_S)
+    """
+    return wake_ns - _BEFORE_NS if wake_ns - now_ns > _FAR_NS else None

@@ -185,7 +185,8 @@ class StageOwner:
                 await self._notice_new_streams()
             if is_drained:
                 await self._notice_new_streams()
-                await self._commit([], [Command("XADD", self._keys.exit, ("*", "drained", self._stage.name))])
+                said = Command("XADD", self._keys.exit, ("*", "drained", self._stage.name))
+                await self._commit([], [said], is_drained=True)
                 return True
 
     async def _read(self, positions: Mapping[str, str], block_ms: int | None) -> RawReply | None:
@@ -263,10 +264,12 @@ class StageOwner:
         self._caution.settled()
         self._bench.tell(made.dead)
 
-    async def _commit(self, fields: Sequence[str | bytes], commands: Sequence[Command]) -> None:
+    async def _commit(
+        self, fields: Sequence[str | bytes], commands: Sequence[Command], *, is_drained: bool = False
+    ) -> None:
         token = self._session.record.token
         self._commits = await commit_batch(
-            self._client, self._keys, self._lease, token, self._commits, fields, commands
+            self._client, self._keys, self._lease, token, self._commits, fields, commands, is_drained=is_drained
         )
 
     async def _trim(self) -> None:

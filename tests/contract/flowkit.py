@@ -87,9 +87,17 @@ class Flow:
         return await publish_ticks(self.client, self.keys, lease, self.token, batch, cap)
 
     async def commit(
-        self, lease: Lease, commits: int, fields: Sequence[str | bytes] = (), commands: Sequence[Command] = ()
+        self,
+        lease: Lease,
+        commits: int,
+        fields: Sequence[str | bytes] = (),
+        commands: Sequence[Command] = (),
+        *,
+        is_drained: bool = False,
     ) -> int:
-        return await commit_batch(self.client, self.keys, lease, self.token, commits, fields, commands)
+        return await commit_batch(
+            self.client, self.keys, lease, self.token, commits, fields, commands, is_drained=is_drained
+        )
 
     async def entries(self, connector: str = "tick") -> list[tuple[str, dict[bytes, bytes]]]:
         found = await self.client.xrange(self.keys.events(connector))

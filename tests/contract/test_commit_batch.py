@@ -94,6 +94,19 @@ async def test_a_stage_still_commits_while_the_flow_leaves_but_not_after_the_end
         await flow.commit(lease, 1)
 
 
+async def test_no_stage_drains_to_a_barrier_that_the_flow_does_not_know_of(client: Redis, namespace: str) -> None:
+    flow = await deployed(client, namespace)
+    ticker, lease = await flow.take(), await flow.take("tick")
+    said = Command("XADD", flow.keys.exit, ("*", "drained", "tick"))
+    with pytest.raises(SupersededError):
+        await flow.commit(lease, 0, [], [said], is_drained=True)
+    assert await client.xlen(flow.keys.exit) == 0
+    await write_barrier(client, flow.keys, ticker, flow.token, 0, ["tick"])
+    assert await flow.commit(lease, 0, [], [said], is_drained=True) == 1
+    assert await flow.commit(lease, 0, [], [said], is_drained=True) == 1, "the reply was lost: not said twice"
+    assert await client.xlen(flow.keys.exit) == 2
+
+
 async def test_the_group_shows_how_far_the_stage_is_behind(client: Redis, namespace: str) -> None:
     flow = await deployed(client, namespace)
     ticker, lease = await flow.take(), await flow.take("tick")

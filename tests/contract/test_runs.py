@@ -97,6 +97,48 @@ async def test_the_end_carries_the_code_of_the_barrier_and_is_written_once(clien
     assert await client.xlen(flow.keys.exit) == 2
 
 
+@pytest.mark.parametrize("is_trimmed", [False, True])
+async def test_a_barrier_that_somebody_took_out_of_the_exit_stream_is_written_again(
+    is_trimmed: bool, client: Redis, namespace: str
+) -> None:
+    flow = await deployed(client, namespace)
+    ticker = await flow.take()
+    await write_barrier(client, flow.keys, ticker, flow.token, 4, ["tick"])
+    if is_trimmed:
+        await client.xtrim(flow.keys.exit, maxlen=0)
+    else:
+        await client.delete(flow.keys.exit)
+    for n in range(1_500):
+        await client.xadd(flow.keys.exit, {"exit": n, "barrier": "forged"})
+    await flow.publish(ticker)  # refused, as the flow leaves
+    for code in (9, 9):
+        await write_barrier(client, flow.keys, ticker, flow.token, code, ["tick"])
+    written = [fields for _, fields in await client.xrange(flow.keys.exit) if b"epoch" in fields]
+    assert written == [{b"barrier": b'{"tick":"0-0"}', b"code": b"4", b"epoch": b"1"}]
+
+
+async def test_an_end_that_somebody_took_out_of_the_exit_stream_is_written_again(client: Redis, namespace: str) -> None:
+    flow = await deployed(client, namespace)
+    await leave(flow, 7)
+    await client.delete(flow.keys.exit)
+    ticker = await flow.take()
+    for _ in range(2):
+        await write_end(client, flow.keys, ticker, flow.token, "deadline")
+    assert [fields[b"end"] for _, fields in await client.xrange(flow.keys.exit)] == [b"7"]
+
+
+async def test_the_barrier_of_the_run_before_is_not_taken_for_this_ones(client: Redis, namespace: str) -> None:
+    flow = await deployed(client, namespace)
+    await leave(flow, 0)
+    await flow.deploy()
+    ticker = await flow.take()
+    await write_barrier(client, flow.keys, ticker, flow.token, 0, ["tick"])
+    [*_, (barrier, _)] = await client.xrange(flow.keys.exit)
+    await client.xdel(flow.keys.exit, barrier)
+    await write_barrier(client, flow.keys, ticker, flow.token, 0, ["tick"])
+    assert [b"barrier" in fields for _, fields in await client.xrange(flow.keys.exit)] == [True, False, True]
+
+
 async def test_a_fenced_ticker_writes_neither_barrier_nor_end(client: Redis, namespace: str) -> None:
     flow = await deployed(client, namespace)
     old = await flow.take()

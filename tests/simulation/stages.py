@@ -140,7 +140,8 @@ class Bench:
         self._added = 0
 
     async def __aenter__(self) -> Self:
-        self._time = fake_server(VirtualClock(virtual_loop()))
+        self.clock = VirtualClock(virtual_loop())  # the server's
+        self._time = fake_server(self.clock)
         self.server = self._time.__enter__()
         self.client = fake_client(self.server)
         await self.deploy(self._text)

@@ -308,6 +308,22 @@ def test_shared_stage_drains_to_the_barrier_and_all_leave_with_one_code(
     assert exits[-1]["end"] == "9"
 
 
+def test_flow_whose_exit_stream_is_deleted_while_it_leaves_is_led_out_all_the_same(tmp_path: Path) -> None:
+    async def do() -> list[int | None]:
+        async with Bench(EXCLUSIVE, tmp_path) as bench:
+            await bench.add(range(5))
+            record = await load_flow(bench.client, KEYS)
+            assert record is not None
+            ticker = await bench.take_lease("ticker")
+            await write_barrier(bench.client, KEYS, ticker, record.token, 9, ["tick", "replay:tick"])
+            await bench.client.delete(KEYS.lease("ticker"), KEYS.exit)
+            workers = bench.start(2)
+            async with asyncio.timeout(LIMIT_S):
+                return await asyncio.gather(*(worker.task for worker in workers))
+
+    assert run_virtual(do) == [9, 9]
+
+
 def test_worker_that_is_told_to_stop_leaves_nothing_behind(tmp_path: Path) -> None:
     async def do() -> tuple[int, list[Any]]:
         async with Bench(SHARED, tmp_path) as bench:

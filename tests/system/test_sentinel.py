@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 from metronome_worker.broker.connection import Patience, open_client
 from metronome_worker.broker.keys import FlowKeys
 from metronome_worker.broker.leases import Leases
+from metronome_worker.broker.news import Feed, NewsDesk
 from metronome_worker.broker.outages import is_outage
 from metronome_worker.broker.server_check import check_server
 from metronome_worker.clock import SystemClock
@@ -172,4 +173,29 @@ async def test_client_finds_the_new_primary_when_the_old_one_was_demoted(watched
         async with asyncio.timeout(FAILOVER_S):
             while await patience.insist(write) != watched.replica.port:
                 pass
+    assert watched.replica.call("GET", "key") == "after"
+
+
+async def test_who_listens_to_the_old_primary_is_told_that_there_is_another_although_the_old_one_answers(
+    watched: Watched,
+) -> None:
+    async with open_client(watched.url) as client:
+        feed = Feed(NewsDesk(), client, FlowKeys("main"))
+        listening = [asyncio.create_task(feed.run()), asyncio.ensure_future(client.blpop(["nothing"], timeout=4))]
+        async with asyncio.timeout(FAILOVER_S):
+            while not feed.heard:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        # As after a failover of which the old primary has not heard.
+        watched.replica.call("REPLICAOF", "NO", "ONE")
+        for sentinel in watched.sentinels:
+            sentinel.call("SENTINEL REMOVE", Watched.SERVICE)
+            sentinel.call("SENTINEL MONITOR", Watched.SERVICE, HOST, watched.replica.port, 2)
+        async with asyncio.timeout(FAILOVER_S):
+            while (await client.info("server"))["tcp_port"] != watched.replica.port:  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+        ended, _ = await asyncio.wait(listening, timeout=1.0)
+        assert len(ended) == 2
+        assert all(is_outage(task.exception() or AssertionError()) for task in ended)
+        assert watched.primary.call("ROLE")[0] == "master"
+        await client.set("key", "after")
     assert watched.replica.call("GET", "key") == "after"

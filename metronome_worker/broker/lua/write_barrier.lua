@@ -10,15 +10,45 @@
 -- ARGV[4..] names of the inputs, in the order of KEYS
 -- RETURNS   {outcome, barrier}; outcome is "written", "fenced" or "stopped"; barrier is JSON, input to last ID
 -- WHY       From here on no event is published, so what the stages must still do is known and finite.  Once written it
---           stays: a second call returns the first barrier.
+--           stays: a second call returns the first barrier, and writes it again where somebody has taken it out of the
+--           exit stream, as nobody could go on without.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return {'fenced'}
 end
-local flow = redis.call('HMGET', KEYS[2], 'run', 'revision', 'status', 'barrier')
+local flow = redis.call('HMGET', KEYS[2], 'run', 'revision', 'status', 'barrier', 'code', 'exit_from')
 if (flow[1] or '') .. '.' .. (flow[2] or '') ~= ARGV[2] then
   return {'stopped'}
 end
+
+local function is_told()
+  -- Whether the barrier stands in the exit stream, behind where the run began.
+  local start = '(' .. (string.match(flow[6] or '', '^%d+%-%d+$') or '0-0')
+  while true do
+    local page = redis.call('XRANGE', KEYS[3], start, '+', 'COUNT', 1000)
+    for _, entry in ipairs(page) do
+      local fields = {}
+      for i = 1, #entry[2], 2 do
+        fields[entry[2][i]] = entry[2][i + 1]
+      end
+      if fields.barrier == flow[4] and fields.epoch then
+        return true
+      end
+    end
+    if #page < 1000 then
+      return false
+    end
+    start = '(' .. page[#page][1]
+  end
+end
+
+local function tell(barrier, code)
+  redis.call('XADD', KEYS[3], '*', 'barrier', barrier, 'code', code, 'epoch', string.match(ARGV[1], '^%d+'))
+end
+
 if flow[3] == 'leaving' then
+  if flow[4] and not is_told() then
+    tell(flow[4], flow[5] or ARGV[3])
+  end
   return {'written', flow[4]}
 end
 if flow[3] ~= 'running' then
@@ -41,5 +71,5 @@ for i = 4, #KEYS do
 end
 local barrier = '{' .. table.concat(parts, ',') .. '}'
 redis.call('HSET', KEYS[2], 'status', 'leaving', 'barrier', barrier, 'code', ARGV[3])
-redis.call('XADD', KEYS[3], '*', 'barrier', barrier, 'code', ARGV[3], 'epoch', string.match(ARGV[1], '^%d+'))
+tell(barrier, ARGV[3])
 return {'written', barrier}
