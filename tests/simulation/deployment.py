@@ -174,6 +174,9 @@ async def _until_published(world: World) -> None:
             await asyncio.sleep(0.5)
     world.calm.set()
     world.network.calm()
+    for replica in world.replicas:
+        if replica.process is not None:  # whoever was stopped has that long from when it goes on
+            await replica.process.line.while_paused()
     await asyncio.sleep(_CALM_S)
     world.over_ms = await server_us(world.witness) // 1000
 

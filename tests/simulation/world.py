@@ -71,7 +71,7 @@ class World:
     def check(self, spec: FlowSpec, change: str = "") -> CheckedFlow:
         return _checked(spec, change)
 
-    def note(self, who: str, what: str, **fields: object) -> None:
+    def note(self, who: str, what: str, /, **fields: object) -> None:
         shown = " ".join(f"{name}={value}" for name, value in fields.items())
         self.trace.append(f"{virtual_loop().now_ns() / 1e6:12.3f} {who:10} {what} {shown}")
 
