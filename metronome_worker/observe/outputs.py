@@ -94,7 +94,8 @@ class _StageOutputs:
         if state is None:
             reason = "it is no regular file" if written.data else "no worker has opened it yet"
             return OutputHistory(name=sink.node, unchecked=reason)
-        if feeding > 1 and not self._is_whole:
+        # Of the entries that are gone any input may have had some, also one of which nothing is left.
+        if not self._is_whole and sum(self._cut.streams[name].added > 0 for name in self._stage.inputs) > 1:
             return OutputHistory(name=sink.node, unchecked="several sources feed it, and some of their events are gone")
         path = self._find(sink, str(state["path"]))
         if path is None:
