@@ -21,6 +21,7 @@ from metronome_worker.broker.keys import FlowKeys
 from metronome_worker.broker.leases import Leases, first_of
 from metronome_worker.broker.news import Feed
 from metronome_worker.broker.outages import is_outage, reason_of
+from metronome_worker.clock import NS_PER_S
 from metronome_worker.errors import FencedError, OperatorError, SupersededError
 from metronome_worker.tasks import until_first_done
 
@@ -35,6 +36,9 @@ T = TypeVar("T")
 #: How often a session looks whether its flow was deployed anew, seconds; and how long that waits for other flows.
 _LOOK_S = 1.0
 _LOOK_WAIT_S = 0.05
+
+#: How long an end that stands in the record may not be heard of.
+_UNHEARD_NS = 3 * NS_PER_S
 
 
 class Session(Struct, frozen=True, kw_only=True):
@@ -164,7 +168,7 @@ async def _follow_once(session: Session, work: Callable[[Session], Awaitable[Non
     return session.watch.state.end
 
 
-async def require_current(session: Session, wait_s: float = 0.0) -> None:
+async def require_current(session: Session, wait_s: float = 0.0) -> Status:
     """Raise ``SupersededError`` when the flow was deployed anew, or its record must be looked at.
 
     ``wait_s``: how long that may wait for what is asked of other flows.
@@ -174,18 +178,25 @@ async def require_current(session: Session, wait_s: float = 0.0) -> None:
         raise SupersededError(f"{session.keys.flow_name} was deployed anew")
     if status not in [known.value for known in Status]:
         raise SupersededError(f"the record of {session.keys.flow_name} was changed")
+    return Status(status)
 
 
 async def _notice_revision(session: Session) -> None:
     """Raise ``SupersededError`` when the flow was deployed anew: at once when that is heard, else within a second.
 
     Writes of an older revision are refused anyway; but a flow that has nothing to write must not sleep over the news.
+    The same for an end that is not in the exit stream any more, as somebody has taken it out: the record tells of it.
     """
     heard = 0  # that the session listens is news: nobody told it what was deployed since it was begun
+    clock, ended_ns = session.host.clock, None
     while True:
         await session.feed.wait(heard, _LOOK_S)
         heard = session.feed.heard
-        await require_current(session, _LOOK_WAIT_S)
+        if await require_current(session, _LOOK_WAIT_S) is not Status.ENDED:
+            continue
+        ended_ns = clock.now_ns() if ended_ns is None else ended_ns
+        if clock.now_ns() - ended_ns >= _UNHEARD_NS:
+            raise SupersededError(f"{session.keys.flow_name} has ended, and its exit stream does not tell of it")
 
 
 async def _run(work: Callable[[Session], Awaitable[None]], session: Session) -> None:

@@ -324,6 +324,25 @@ def test_flow_whose_exit_stream_is_deleted_while_it_leaves_is_led_out_all_the_sa
     assert run_virtual(do) == [9, 9]
 
 
+def test_worker_that_missed_an_end_which_was_then_deleted_leaves_with_its_code(tmp_path: Path) -> None:
+    async def do() -> int | None:
+        async with Bench(SHARED, tmp_path) as bench:
+            [worker] = bench.start()
+            await asyncio.sleep(1)
+            record = await load_flow(bench.client, KEYS)
+            assert record is not None
+            worker.line.pause(4.0)
+            await asyncio.sleep(2.5)  # its reads have come back empty by then
+            lease = await bench.take_lease("ticker")
+            await write_barrier(bench.client, KEYS, lease, record.token, 9, ["tick", "replay:tick"])
+            await write_end(bench.client, KEYS, lease, record.token, "deadline")
+            await bench.client.delete(KEYS.lease("ticker"), KEYS.exit)
+            async with asyncio.timeout(LIMIT_S):
+                return await worker.task
+
+    assert run_virtual(do) == 9
+
+
 def test_worker_that_is_told_to_stop_leaves_nothing_behind(tmp_path: Path) -> None:
     async def do() -> tuple[int, list[Any]]:
         async with Bench(SHARED, tmp_path) as bench:
