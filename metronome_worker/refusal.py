@@ -78,11 +78,7 @@ async def outlive(
         complaints.refused(error)
         if host.clock.now_ns() - began_ns > _SAID_AGAIN_NS:
             pause_s = FIRST_PAUSE_S  # it has worked for long
-        pausing = host.clock.sleep(pause_s)
-        if stopping is None:
-            await pausing
-        else:
-            await unless(stopping, pausing)
-            if stopping.is_set():
-                return None
+        await unless(stopping, host.clock.sleep(pause_s))
+        if stopping is not None and stopping.is_set():
+            return None
         pause_s = min(2 * pause_s, LONGEST_PAUSE_S)

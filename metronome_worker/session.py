@@ -7,7 +7,7 @@ begins again from what is committed.  So there is one way to start, and it is al
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from redis.exceptions import RedisError, ResponseError
@@ -26,12 +26,10 @@ from metronome_worker.errors import FencedError, OperatorError, SupersededError
 from metronome_worker.tasks import until_first_done
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable
 
     from metronome_worker.host import Host
     from metronome_worker.plan.model import FlowPlan
-
-T = TypeVar("T")
 
 #: How often a session looks whether its flow was deployed anew, seconds; and how long that waits for other flows.
 _LOOK_S = 1.0
@@ -69,23 +67,23 @@ async def follow(
     """
     keys = FlowKeys(flow, host.namespace)
     while True:
-        record = await _heedful(stopping, host.patience.insist(lambda: _load(host, keys)))
+        record = await unless(stopping, host.patience.insist(lambda: _load(host, keys)))
         if stopping is not None and stopping.is_set():
             return None
         if record is None:
-            code = await _heedful(stopping, host.patience.insist(lambda: code_of_removed(host.client, keys)))
+            code = await unless(stopping, host.patience.insist(lambda: code_of_removed(host.client, keys)))
             if code is not None or (stopping is not None and stopping.is_set()):
                 return code  # it has ended and was removed, all while this process could not see it
             advice = f"deploy it first; `redis-cli HKEYS {host.namespace}:flows` lists those that are"
             raise OperatorError("there is no flow", value=flow, advice=advice)
         if record.status is Status.ENDED:
             return record.code
-        session = await _heedful(stopping, _session(host, keys, record, lease_ms))
+        session = await unless(stopping, _session(host, keys, record, lease_ms))
         if session is None:
             return None
         try:
             code = await _follow_once(session, work)
-            await _heedful(stopping, _confirm(host, keys, record, code))
+            await unless(stopping, _confirm(host, keys, record, code))
             return code
         except BaseExceptionGroup as failures:
             failure = await refusal_of(host.client, keys, first_of(failures))
@@ -94,11 +92,6 @@ async def follow(
             ):
                 raise failure from None
             host.log.info("session_restarts", flow=flow, why=reason_of(failure))
-
-
-async def _heedful(stopping: asyncio.Event | None, work: Coroutine[None, None, T]) -> T | None:
-    """Do ``work``, or drop it and return None as soon as ``stopping`` is set."""
-    return await work if stopping is None else await unless(stopping, work)
 
 
 async def _load(host: Host, keys: FlowKeys) -> FlowRecord | None:

@@ -36,8 +36,13 @@ async def win(leases: Leases, feed: Feed, name: str, *, yields: Callable[[], flo
                 await feed.wait(heard, (min(wait_ms, leases.ttl_ms) + 1) / 1000)
 
 
-async def unless(stopping: asyncio.Event, work: Coroutine[None, None, T]) -> T | None:
-    """Do ``work``, or drop it and return None as soon as ``stopping`` is set.  Raises what the work raises."""
+async def unless(stopping: asyncio.Event | None, work: Coroutine[None, None, T]) -> T | None:
+    """Do ``work``, or drop it and return None as soon as ``stopping`` is set.  Raises what the work raises.
+
+    Where ``stopping`` is None nobody can stop it.
+    """
+    if stopping is None:
+        return await work
     try:
         working, _ = await until_first_done(work, stopping.wait())
     except BaseExceptionGroup as failures:

@@ -54,6 +54,13 @@ async def commit_claims(
     return settled(reply, keys.state(stage))
 
 
+async def has_idle(client: Redis, key: str, idle_ms: int) -> bool:
+    """Whether somebody was given an entry and nobody has touched it for ``idle_ms``."""
+    # The name as bytes is one that the client has no parser for.
+    found = await client.execute_command(b"XPENDING", key, GROUP, "IDLE", idle_ms, "-", "+", 1)  # type: ignore[no-untyped-call]
+    return bool(found)
+
+
 async def claim_idle(client: Redis, key: str, consumer: str, idle_ms: int, cursor: str) -> tuple[str, Claim | None]:
     """Take over one entry that nobody has touched for ``idle_ms`` (``claim_idle.lua``); with where to look on."""
     reply = await run_script(client, "claim_idle", [key], [GROUP, consumer, idle_ms, cursor])

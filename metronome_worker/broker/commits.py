@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Struct
+from redis.exceptions import ResponseError
 
 from metronome_worker.broker.damage import mistyped
 from metronome_worker.broker.keys import flow_in
@@ -189,11 +190,20 @@ def _gone(key: str, what: str) -> OperatorError:
 
 async def stream_ends(client: Redis, keys: FlowKeys, sources: Sequence[str]) -> dict[str, str]:
     """Source to the last ID that was ever given in its stream; 0-0 where there is none."""
-    ends = dict.fromkeys(sources, "0-0")
-    for source in sources:
-        if await client.exists(keys.events(source)):
-            ends[source] = (await client.xinfo_stream(keys.events(source)))["last-generated-id"].decode()
-    return ends
+    async with client.pipeline(transaction=False) as pipe:
+        for source in sources:
+            pipe.xinfo_stream(keys.events(source))
+        replies: list[Any] = await pipe.execute(raise_on_error=False)
+    return {source: _stream_end(reply) for source, reply in zip(sources, replies, strict=True)}
+
+
+def _stream_end(reply: Any) -> str:
+    if isinstance(reply, ResponseError) and "no such key" in str(reply).lower():
+        return "0-0"
+    if isinstance(reply, Exception):
+        raise reply
+    end: bytes = reply["last-generated-id"]
+    return end.decode()
 
 
 def state_fields(positions: Mapping[str, str], read: Mapping[str, int], nodes: Mapping[str, Any]) -> list[str | bytes]:

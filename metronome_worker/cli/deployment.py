@@ -14,7 +14,7 @@ from metronome_worker.cli.process import Signals, open_host
 from metronome_worker.connectors import registry
 from metronome_worker.connectors.schedules import layout_of, read_sources
 from metronome_worker.ticker.role import run_ticker
-from metronome_worker.worker.role import run_worker
+from metronome_worker.worker.role import STOP_LIMIT_S, run_worker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from metronome_worker.broker.flows import Deployed
     from metronome_worker.host import Host
 
-#: How long stages may take to finish their batch after a signal, seconds.
-_STOP_LIMIT_S = 10.0
+#: How long a role may take to leave after a signal, seconds: the stages, and then a moment to give leases back.
+_STOP_LIMIT_S = STOP_LIMIT_S + 2.0
 
 
 async def run_deployment(

@@ -94,8 +94,7 @@ class _StageOutputs:
         if state is None:
             reason = "it is no regular file" if written.data else "no worker has opened it yet"
             return OutputHistory(name=sink.node, unchecked=reason)
-        # Of the entries that are gone any input may have had some, also one of which nothing is left.
-        if not self._is_whole and sum(self._cut.streams[name].added > 0 for name in self._stage.inputs) > 1:
+        if not self._is_whole and len(self._inputs_of(sink)) > 1:
             return OutputHistory(name=sink.node, unchecked="several sources feed it, and some of their events are gone")
         path = self._find(sink, str(state["path"]))
         if path is None:
@@ -115,6 +114,15 @@ class _StageOutputs:
             is_ordered=feeding < 2,
             note=_TRIMMED if not self._is_whole else "" if from_start else _APPENDED,
         )
+
+    def _inputs_of(self, sink: ConnectorInstance) -> list[str]:
+        """The inputs that may feed a sink and ever had an entry, also when nothing is left of it."""
+        sources = self._stage.graph.sources_of(sink.node)
+        return [
+            name
+            for name in self._stage.inputs
+            if f"/connector/{source_of(name)}" in sources and self._cut.streams[name].added
+        ]
 
     def _find(self, sink: ConnectorInstance, said: str) -> Path | None:
         here = path_of(sink, self._host.environment(self._keys))

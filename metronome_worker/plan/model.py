@@ -30,6 +30,11 @@ class SourceNode(Struct, frozen=True, kw_only=True):
     name: str
     outlets: dict[str, tuple[Target, ...]]
 
+    @property
+    def followers(self) -> frozenset[str]:
+        """The nodes that it hands events to."""
+        return frozenset(target.node for targets in self.outlets.values() for target in targets)
+
 
 class SelectNode(Struct, frozen=True, kw_only=True):
     """One ``select``.  ``name`` is ``/pipeline/<alias>/select-<n>``, n counting from 1 in source order.
@@ -47,6 +52,11 @@ class SelectNode(Struct, frozen=True, kw_only=True):
     errors: tuple[Target, ...]
     span: Span
 
+    @property
+    def followers(self) -> frozenset[str]:
+        """The nodes that it hands events to."""
+        return frozenset(target.node for target in (*self.targets, *self.errors))
+
 
 class SinkNode(Struct, frozen=True, kw_only=True):
     """Where events leave to a connector.  ``name`` is ``/connector/<alias>``; ports are the connector's inputs."""
@@ -58,6 +68,14 @@ class StageGraph(Struct, frozen=True, kw_only=True):
     sources: tuple[SourceNode, ...]
     selects: tuple[SelectNode, ...]
     sinks: tuple[SinkNode, ...]
+
+    def sources_of(self, node: str) -> frozenset[str]:
+        """The sources whose events may come to a node, by name."""
+        nodes: tuple[SourceNode | SelectNode, ...] = (*self.sources, *self.selects)
+        feeding = {node}
+        while more := {one.name for one in nodes if one.name not in feeding and one.followers & feeding}:
+            feeding |= more
+        return frozenset(source.name for source in self.sources if source.name in feeding)
 
 
 class ProcessorSettings(Struct, frozen=True, kw_only=True):

@@ -86,14 +86,14 @@ class _Cutter:
         ordered |= self._graph.pipeline_of.keys()
         nodes: tuple[SourceNode | SelectNode, ...] = (*self._graph.nodes.sources, *self._graph.nodes.selects)
         for node in nodes:
-            for target in _followers(node):
+            for target in node.followers:
                 if target in ordered:
                     self._groups.join(self._key(node.name), self._key(target))
 
     def stage(self, group: InstanceKey, sources: list[SourceNode]) -> Stage:
         selects = tuple(node for node in self._graph.nodes.selects if self.group_of(node.name) == group)
         feeders: tuple[SourceNode | SelectNode, ...] = (*sources, *selects)
-        fed = {target for node in feeders for target in _followers(node)}
+        fed = {target for node in feeders for target in node.followers}
         sinks = tuple(sink for sink in self._graph.nodes.sinks if sink.name in fed)
         names = tuple(sorted(_alias(source.name) for source in sources))
         return Stage(
@@ -115,9 +115,3 @@ class _Cutter:
 
 def _alias(node: str) -> str:
     return node.removeprefix("/connector/")
-
-
-def _followers(node: SourceNode | SelectNode) -> Iterable[str]:
-    if isinstance(node, SourceNode):
-        return (target.node for targets in node.outlets.values() for target in targets)
-    return (target.node for target in (*node.targets, *node.errors))

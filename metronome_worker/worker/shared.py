@@ -18,6 +18,7 @@ from metronome_worker.broker.claims import (
     commit_claims,
     drain_claims,
     forget_consumers,
+    has_idle,
     leave_group,
     renew_group,
     trim_claims,
@@ -186,8 +187,10 @@ class _Competitor:
             return
         self._looked_ns = now_ns
         for name in self._stage.inputs:
-            while await self._take_over_one(name):
-                pass
+            # Most often there is nothing, and nobody need wait for anybody.
+            if await self._has_idle(name):
+                while await self._take_over_one(name):
+                    pass
 
     async def _take_over_one(self, stage_input: str) -> bool:
         """Whether there was one.  Nothing else that may kill this process is in its hands meanwhile."""
@@ -196,6 +199,13 @@ class _Competitor:
             if claim is not None:
                 await self._take_over(stage_input, claim)
         return claim is not None
+
+    async def _has_idle(self, stage_input: str) -> bool:
+        try:
+            return await has_idle(self._client, self._keys.events(stage_input), self._settings.lease_ms)
+        except ResponseError as error:
+            await self._regain_groups(error)
+            return False
 
     async def _claim_idle(self, stage_input: str) -> Claim | None:
         key, cursor = self._keys.events(stage_input), self._cursors[stage_input]

@@ -200,8 +200,7 @@ if not is_known then
   if digest and digest ~= ARGV[1] then
     others[#others + 1] = digest
   end
-  redis.call('HSET', KEYS[1], 'digest', ARGV[1], 'bundle', ARGV[2], 'layout', ARGV[3], 'deployed_at', integer(now_ms),
-    'entries_from', integer(entries_from))
+  redis.call('HSET', KEYS[1], 'digest', ARGV[1], 'bundle', ARGV[2], 'layout', ARGV[3], 'deployed_at', integer(now_ms))
   if #others > 0 then
     -- Only the last of them: a replica that is older still was replaced long ago.
     while #others > 100 do
@@ -218,12 +217,11 @@ if is_new_run then
   end
   local exit_from = stream_end(KEYS[2])
   redis.call('HDEL', KEYS[1], 'code', 'barrier', 'ended_at', 'paused', 'last_run', 'last_epoch', 'last_code')
-  redis.call('HSET', KEYS[1], 'exit_from', exit_from, 'started_at', integer(now_ms),
-    'entries_from', integer(entries_from))
+  redis.call('HSET', KEYS[1], 'exit_from', exit_from, 'started_at', integer(now_ms))
 end
 if not string.match(redis.call('HGET', KEYS[1], 'exit_from') or '', '^%d+%-%d+$') then
   redis.call('HSET', KEYS[1], 'exit_from', (stream_end(KEYS[2])))
 end
-redis.call('HSET', KEYS[1], 'status', 'running', 'run', run, 'revision', revision)
+redis.call('HSET', KEYS[1], 'status', 'running', 'run', run, 'revision', revision, 'entries_from', integer(entries_from))
 redis.call('PUBLISH', ARGV[8], 'deployed')
 return {is_new_run and 'started' or 'changed', run, revision}

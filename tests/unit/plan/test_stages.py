@@ -99,3 +99,13 @@ def test_every_node_of_the_flow_is_in_exactly_one_stage_but_shared_sinks() -> No
     names = [source.name for stage in found for source in stage.graph.sources]
     names += [select.name for stage in found for select in stage.graph.selects]
     assert sorted(names) == ["/connector/ticks", "/connector/tocks", "/pipeline/a/select-1", "/pipeline/b/select-1"]
+
+
+def test_sources_of_a_sink_are_those_whose_events_or_errors_may_come_to_it() -> None:
+    [stage] = stages(
+        "create connector f from library::write_file; connect /pipeline/a to /connector/f;"
+        "connect /pipeline/b to /connector/stop; connect /pipeline/b/err to /connector/f;"
+    )
+    assert stage.graph.sources_of("/connector/f") == {"/connector/ticks", "/connector/tocks"}
+    assert stage.graph.sources_of("/connector/stop") == {"/connector/tocks"}
+    assert stage.graph.sources_of("/pipeline/a/select-1") == {"/connector/ticks"}
