@@ -90,11 +90,12 @@ async def deployed_flows(client: Redis, namespace: str) -> list[str]:
 
 async def flow_status(client: Redis, keys: FlowKeys) -> FlowStatus | None:
     """How a flow stands; None when it is not deployed.  Several reads: not one moment, but close."""
+    client = flow_client(client, keys)
     stands = await load_standing(client, keys)
     if stands is None:
         return None
     stored, paused = await client.hmget(keys.flow, ["layout", "paused"])  # type: ignore[misc]
-    layout, now_ms = layout_in(keys, stored), await server_us(flow_client(client, keys)) // 1000
+    layout, now_ms = layout_in(keys, stored), await server_us(client) // 1000
     members = await _members(client, keys, now_ms)
     schedules = await asyncio.gather(*(_schedule(client, keys, s.connector, now_ms) for s in layout.schedules))
     stages = await asyncio.gather(*(_stage(client, keys, layout, stage, members) for stage in layout.stages))
