@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from msgspec.structs import replace
+from redis.exceptions import ResponseError
 
 from metronome_worker.broker.claims import (
     Claim,
@@ -13,6 +15,7 @@ from metronome_worker.broker.claims import (
     commit_claims,
     drain_claims,
     forget_consumers,
+    has_idle,
     leave_group,
     renew_group,
     trim_claims,
@@ -149,6 +152,22 @@ async def test_entry_that_is_worked_on_is_not_taken_over(client: Redis, namespac
     assert await flow.claim("two", 60_000) is None
     deliveries = [claim.deliveries for _ in range(3) if (claim := await flow.claim("two"))]
     assert deliveries == [2, 3, 4], "each time it is given to somebody counts"
+
+
+async def test_look_for_what_is_idle_finds_what_can_be_taken_over_and_nothing_else(
+    client: Redis, namespace: str
+) -> None:
+    flow = await shared(client, namespace, 2)
+    assert not await has_idle(client, flow.events, 1), "nobody was given anything"
+    await flow.take_entries("one", 2)
+    await asyncio.sleep(0.01)
+    assert await has_idle(client, flow.events, 1)
+    assert not await has_idle(client, flow.events, 60_000), "it is worked on"
+    await flow.done("1-0", "2-0")
+    assert not await has_idle(client, flow.events, 1), "it is done"
+    await client.xgroup_destroy(flow.events, GROUP)
+    with pytest.raises(ResponseError, match="NOGROUP"):
+        await has_idle(client, flow.events, 1)
 
 
 async def test_stage_has_drained_when_nobody_has_anything_in_hand(client: Redis, namespace: str) -> None:

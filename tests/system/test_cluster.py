@@ -114,6 +114,10 @@ def test_flows_of_all_nodes_run_and_leave_with_one_ticker_and_two_workers(tmp_pa
         assert sorted(stood) == sorted(deployment.flows)
         assert all(flow["status"] == "running" and flow["leader"] for flow in stood.values())
         assert deployment.say("health", "--role", "worker").startswith("healthy")
+        for flow in deployment.flows:
+            assert flow in deployment.say("graph", flow)
+            deployment.say("verify", flow)
+            assert json.loads(deployment.say("dead", "list", flow, "--json")) == []
         deployment.say("pause", deployment.flows[0])
         deployment.say("resume", deployment.flows[0])
         deployment.end(code=7)
