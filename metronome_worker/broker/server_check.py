@@ -140,7 +140,7 @@ def judge(info: Mapping[str, Any], kind: Kind, where: str) -> tuple[ServerWarnin
             "this Redis is too old:",
             value=f"{version} at {where}",
             reason="streams with entry counts need 7.0",
-            advice="Use Redis 7.0 or later, or Valkey; or leave out --redis for the embedded server.",
+            advice="Use Redis 7.0 or later, or Valkey; or leave out --redis: `metronome run` has a server of its own.",
         )
     return _judge_eviction(str(info.get("maxmemory_policy", "noeviction")), where)
 
@@ -186,7 +186,8 @@ async def _refusal(error: RedisError, url: str) -> Exception:
             "cannot reach Redis at",
             value=address(url),
             reason=reason_of(error),
-            advice=f"Start it there, correct the URL ({redact(url)}), or leave out --redis for the embedded server.",
+            advice=f"Start it there, correct the URL ({redact(url)}), "
+            "or leave out --redis: `metronome run` has a server of its own.",
         )
     if isinstance(translation, ResponseError):
         return OperatorError(

@@ -69,6 +69,17 @@ def test_pods_run_as_nobody_and_write_nowhere_else(workload: dict[str, Any]) -> 
     assert "memory" in container["resources"]["limits"]
 
 
+@pytest.mark.parametrize("name", ["Job metronome-deploy", "Deployment metronome-ticker", "Deployment metronome-worker"])
+def test_pods_wait_for_redis_before_they_begin(name: str) -> None:
+    workload = named(*name.split())
+    container = container_of(workload)
+    (waiting,) = pod_of(workload)["initContainers"]
+    assert "until metronome health" in waiting["command"][-1]
+    for same in ("image", "env", "securityContext"):
+        assert waiting[same] == container[same]
+    assert "memory" in waiting["resources"]["limits"]
+
+
 @each_workload
 def test_selectors_find_their_pods_and_mounts_their_volumes(workload: dict[str, Any]) -> None:
     labels = workload["spec"]["template"]["metadata"]["labels"]
@@ -97,6 +108,19 @@ def test_roles_are_probed_have_time_to_drain_and_are_not_disrupted_all_at_once(r
     budget = named("PodDisruptionBudget", f"metronome-{role}")
     assert budget["spec"]["maxUnavailable"] == 1
     assert budget["spec"]["selector"] == deployment["spec"]["selector"]
+
+
+def test_deployment_is_tried_again_but_where_the_flow_or_the_command_is_wrong() -> None:
+    job = named("Job", "metronome-deploy")["spec"]
+    assert job["template"]["spec"]["restartPolicy"] == "Never", "else a policy for failures is refused"
+    (rule,) = job["podFailurePolicy"]["rules"]
+    assert rule["action"] == "FailJob"
+    assert rule["onExitCodes"] == {
+        "containerName": container_of(named("Job", "metronome-deploy"))["name"],
+        "operator": "In",
+        "values": [1, 2],
+    }
+    assert rule["onPodConditions"] == [], "the schema of Kubernetes 1.26 to 1.28 requires it"
 
 
 def test_redis_keeps_its_data_and_only_the_stack_reaches_it() -> None:
