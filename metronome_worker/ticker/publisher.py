@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, assert_never
 
+from msgspec import Struct
 from redis.exceptions import ResponseError
 
 from metronome_worker.broker.damage import refusal_of
@@ -43,6 +44,13 @@ _NEVER_MS = 1 << 63
 _KIND = "metronome"
 
 
+class _Hold(Struct, frozen=True):
+    """A source that is left alone until ``until_ns``, as what was sent at ``sent_ns`` was not taken (our clock)."""
+
+    sent_ns: int
+    until_ns: int
+
+
 class Publisher:
     """Publishes for one term of leading.  ``run`` ends when the flow has stopped publishing."""
 
@@ -51,20 +59,23 @@ class Publisher:
         self._client, self._clock, self._keys = session.host.client, session.host.clock, session.keys
         self._log = session.host.log.bind(flow=session.keys.flow_name, role="ticker")
         self._time = time
-        #: Connector to the moment on our clock until which it is left alone.
-        self._held: dict[str, int] = {}
+        self._held: dict[str, _Hold] = {}
         #: Connectors whose schedule must be read, and the moment on our clock from which on.
         self._unread = dict.fromkeys((c.alias for c in ticked_sources(session.plan)), 0)
         self._complaints = {name: Complaints(self._clock, self._log.bind(connector=name)) for name in self._unread}
-        #: Up to when every slot is published or skipped (server's clock), sources that are held left out.
+        #: Up to when every slot is published or skipped (server's clock).
         self._decided_ms = 0
+        #: From when on (our clock) a source that is held does not count for that.
+        self._asked_ns: int | None = None
         self._progress = asyncio.Condition()
 
     async def decided(self, until_ms: int) -> None:
         """Wait until every tick that is due before ``until_ms`` is published or skipped, or no more will be.
 
-        A leader that has just taken over is behind: what was due before the flow stops comes first.
+        A leader that has just taken over is behind: what was due before the flow stops comes first.  A source that is
+        held (paused, its stream full, refused) is tried once more, as it may be free again, and is then left out.
         """
+        self._asked_ns = self._clock.now_ns()
         async with self._progress:
             await self._progress.wait_for(lambda: self._decided_ms >= until_ms)
 
@@ -81,14 +92,14 @@ class Publisher:
         schedules: dict[str, Schedule] = {}
         while schedules or self._unread:
             await self._read(schedules)
-            free = [schedule.next_ms for name, schedule in schedules.items() if name not in self._held]
-            await self._note_progress(min(free, default=_NEVER_MS))
+            undecided = [schedule.next_ms for name, schedule in schedules.items() if not self._is_left_out(name)]
+            await self._note_progress(min(undecided, default=_NEVER_MS))
             now_ns = self._clock.now_ns()
             now_ms = self._time.now_ms(now_ns)
             ready = [
                 (name, what)
                 for name, schedule in schedules.items()
-                if self._held.get(name, 0) <= now_ns and (what := decide(schedule, now_ms)) is not None
+                if self._held_until_ns(name) <= now_ns and (what := decide(schedule, now_ms)) is not None
             ]
             if not ready:
                 wakes = [self._wake_ns(schedule) for schedule in schedules.values()]
@@ -96,7 +107,7 @@ class Publisher:
                 continue
             replies = await asyncio.gather(*(self._attempt(schedules[name], what) for name, what in ready))
             for (name, what), reply in zip(ready, replies, strict=True):
-                after = self._believe(schedules[name], what, reply)
+                after = self._believe(schedules[name], what, reply, now_ns)
                 if after is None:
                     del schedules[name]
                 else:
@@ -117,7 +128,16 @@ class Publisher:
 
     def _wake_ns(self, schedule: Schedule) -> int:
         """When there may be something to do for a schedule, on our clock."""
-        return max(self._time.local_ns(schedule.next_ms), self._held.get(schedule.connector, 0))
+        return max(self._time.local_ns(schedule.next_ms), self._held_until_ns(schedule.connector))
+
+    def _held_until_ns(self, name: str) -> int:
+        hold = self._held.get(name)
+        return 0 if hold is None else hold.until_ns
+
+    def _is_left_out(self, name: str) -> bool:
+        """Whether a source was tried after it was asked what is decided, and still is held."""
+        hold = self._held.get(name)
+        return hold is not None and self._asked_ns is not None and hold.sent_ns >= self._asked_ns
 
     async def _read(self, schedules: dict[str, Schedule]) -> None:
         """Read the schedules that must be.  One that is damaged is looked at again and again; the others go on."""
@@ -183,12 +203,12 @@ class Publisher:
         self._time.observe(sent_ns, self._clock.now_ns(), reply.server_us)
         return reply
 
-    def _believe(self, before: Schedule, what: Publication, reply: Reply | None) -> Schedule | None:
+    def _believe(self, before: Schedule, what: Publication, reply: Reply | None, sent_ns: int) -> Schedule | None:
         """The schedule as it stands after the script's answer; None when it must be read, or publishes no more."""
         name = before.connector
-        was_held = self._held.pop(name, 0)
+        was_held = self._held.pop(name, None) is not None
         if reply is None:
-            self._held[name] = self._clock.now_ns() + _REFUSED_NS
+            self._hold(name, sent_ns, _REFUSED_NS)
             return before
         match reply.outcome:
             case Outcome.PUBLISHED | Outcome.DUPLICATE:
@@ -201,12 +221,12 @@ class Publisher:
                 return before
             case Outcome.BLOCKED:
                 self._complaints[name].refused(_blocked(self._keys.events(name), reply.blocked_by))
-                self._held[name] = self._clock.now_ns() + _REFUSED_NS
+                self._hold(name, sent_ns, _REFUSED_NS)
                 return before
             case Outcome.FULL | Outcome.PAUSED:
                 if not was_held:
                     self._log.warning("source_waits", connector=name, why=reply.outcome.value)
-                self._held[name] = self._clock.now_ns() + _HOLD_NS
+                self._hold(name, sent_ns, _HOLD_NS)
                 return before
             case Outcome.LEAVING:
                 return None
@@ -216,6 +236,9 @@ class Publisher:
                 raise FencedError(f"another process leads {self._keys.flow_name}")
             case outcome:
                 assert_never(outcome)
+
+    def _hold(self, name: str, sent_ns: int, span_ns: int) -> None:
+        self._held[name] = _Hold(sent_ns, self._clock.now_ns() + span_ns)
 
     def _report(self, connector: str, what: Publication, reply: Reply) -> None:
         if what.skipped:

@@ -1,10 +1,13 @@
-"""How late ticks are that are far apart, whatever the server's clock does meanwhile."""
+"""A leading ticker: how late ticks are that are far apart, and what is still published before a flow leaves."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
 
+import pytest
+
+from metronome_worker.broker.scripts import run_script
 from metronome_worker.clock import NS_PER_MS
 from metronome_worker.ticker.role import run_ticker
 from tests.harness.virtual_clock import run_virtual
@@ -14,8 +17,6 @@ from tests.simulation.test_stages import SHARED
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-    import pytest
 
 #: A way to the server takes up to 2 ms, and so much may the estimate of its time be wrong, and some drift.
 _MOST_MS = 6
@@ -60,3 +61,25 @@ def test_for_ticks_that_are_close_nothing_more_is_asked(tmp_path: Path, monkeypa
 
     monkeypatch.setattr("metronome_worker.ticker.publisher.ask_time", not_asked)
     assert len(run_virtual(lambda: lateness(tmp_path, 10, 5, lambda _: None))) >= 5
+
+
+async def next_and_exit(folder: Path, paused_s: float) -> tuple[int, int]:
+    """The first slot that is not decided, and when the exit was asked for, ms: 30 ms after the flow was resumed."""
+    async with Bench(SHARED.replace("3600000", "10"), folder) as bench:
+        [worker] = bench.start()
+        ticking = asyncio.create_task(run_ticker(worker.host, KEYS.flow_name))
+        await asyncio.sleep(1)
+        await run_script(bench.client, "pause_flow", [KEYS.flow], [])
+        await asyncio.sleep(paused_s)
+        await run_script(bench.client, "resume_flow", [KEYS.flow, KEYS.schedule("tick")], [KEYS.news])
+        await asyncio.sleep(0.03)
+        asked: bytes = await bench.client.xadd(KEYS.exit, {"exit": "0"})
+        assert await ticking == 0
+        return int(await bench.client.hget(KEYS.schedule("tick"), "next") or 0), int(asked.split(b"-")[0])
+
+
+@pytest.mark.parametrize("paused_ms", range(500, 600, 20))
+def test_what_came_due_after_a_pause_is_published_before_the_flow_leaves(paused_ms: int, tmp_path: Path) -> None:
+    # A ticker looks every 100 ms whether the flow is still paused: the exit may come before it has looked again.
+    next_ms, asked_ms = run_virtual(lambda: next_and_exit(tmp_path, paused_ms / 1000))
+    assert next_ms >= asked_ms
