@@ -78,9 +78,11 @@ class Cut(Struct, frozen=True, kw_only=True):
 
     def is_whole(self, source: str, found: Sequence[RawEntry]) -> bool:
         """Whether ``found`` is every entry since the start of the run, all worked on by the revision that runs now."""
+        return self.since_ms == self.started_ms and self.has_all(source, found)
+
+    def has_all(self, source: str, found: Sequence[RawEntry]) -> bool:
+        """Whether ``found`` is every entry of this run and revision."""
         end = self.streams[source]
-        if self.since_ms != self.started_ms:
-            return False
         if end.added == end.length or as_number(end.first_id) < as_number(self.begin(source)):
             return True  # nothing was trimmed, or nothing of this run
         ticks = ticks_of(found[:1], self.plan.connectors[source].kind) if source in self.schedules else ()

@@ -63,6 +63,11 @@ def letter_name(entry_id: str, node: str) -> str:
     return f"{entry_id} at {node}"
 
 
+def entry_of(letter: str) -> str:
+    """The ID of the entry that a ``letter_name`` tells of."""
+    return letter.partition(" ")[0]
+
+
 def put_back_for(entry: RawEntry) -> str:
     """As ``letter_name``: the dead letter that was put back as this entry; empty for an entry of a source."""
     _, fields = entry

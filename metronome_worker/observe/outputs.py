@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from metronome_worker.connectors.file import FileConfig, path_of
 from metronome_worker.observe.cut import NO_ID, as_number
-from metronome_worker.observe.expectation import expect, letter_name, lines_of, put_back_for, written_by
+from metronome_worker.observe.expectation import entry_of, expect, letter_name, lines_of, put_back_for, written_by
 from metronome_worker.observe.history import OutputHistory
 from metronome_worker.plan.model import source_of
 
@@ -128,18 +128,42 @@ class _StageOutputs:
         here = path_of(sink, self._host.environment(self._keys))
         return next((path for path in (Path(said), here) if _is_readable(path)), None)
 
+    def _known(self, inputs: Sequence[str]) -> frozenset[str]:
+        """The IDs of entries that are done, from where on all that these inputs ever held is still there.
+
+        Two inputs may have an entry of the same ID, and what came of one that is gone does not tell of which it came.
+        """
+        first = max((self._first_left(name) for name in inputs), default=(0, 0))
+        ids = (entry_id.decode() for name in inputs for entry_id, _ in self._done[name])
+        return frozenset(entry_id for entry_id in ids if as_number(entry_id) >= first)
+
+    def _first_left(self, name: str) -> tuple[int, int]:
+        found = self._entries[name]
+        if self._cut.has_all(name, found):
+            return 0, 0
+        if found:
+            return as_number(found[0][0].decode())
+        milliseconds, sequence = as_number(self._cut.streams[name].last_id)
+        return milliseconds, sequence + 1
+
     def _requests(self, sink: ConnectorInstance, expected: Expectation) -> OutputHistory:
-        causes = tuple(entry_id for _, _, entry_id in expected.outputs.get(sink.node, []))
-        known = {entry_id.decode() for found in self._done.values() for entry_id, _ in found}
+        known = self._known(self._inputs_of(sink))
+        causes = (entry_id for _, _, entry_id in expected.outputs.get(sink.node, []))
         fields = [entry.fields for entry in self._cut.exits if entry.fields.get("by") == sink.node]
-        found = tuple(each["cause"] for each in fields if each.get("cause") in known)
-        note = "" if self._is_whole else _TRIMMED
-        return OutputHistory(name=sink.node, what="requests", expected=causes, found=found, is_ordered=False, note=note)
+        return OutputHistory(
+            name=sink.node,
+            what="requests",
+            expected=tuple(cause for cause in causes if cause in known),
+            found=tuple(each["cause"] for each in fields if each.get("cause") in known),
+            is_ordered=False,
+            note="" if self._is_whole else _TRIMMED,
+        )
 
     def _dead_letters(self, expected: Sequence[str], *, is_known: bool) -> OutputHistory:
         graph = self._stage.graph
         nodes = {s.name for s in graph.sources} | {s.name for s in graph.selects} | {s.name for s in graph.sinks}
-        known = {entry_id.decode() for found in self._done.values() for entry_id, _ in found}
+        known = self._known(self._stage.inputs)
+        expected = [name for name in expected if entry_of(name) in known]
         found = [
             letter_name(fields["entry"], fields["node"])
             for _, fields in self._letters

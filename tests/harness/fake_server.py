@@ -6,18 +6,25 @@
 - Whatever is written wakes every client that is blocked, to look whether it was that.  Here hashes and strings wake
   nobody: no command waits for one.
 
-And it does what fakeredis does not: XREADGROUP with COUNT and BLOCK waits for an entry.
+And it does what fakeredis does not:
+
+- XREADGROUP with COUNT and BLOCK waits for an entry.
+- Who has waited longest is served first, as in Redis.  In fakeredis addresses in memory decide, which no seed repeats.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary
 
 import fakeredis
 from fakeredis._core import Database
 from fakeredis.commands_mixins.streams_mixin import StreamsCommandsMixin
 from fakeredis.model import Hash
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _COLLECT: Final = "collectgarbage()"
 _read_group: Final = StreamsCommandsMixin._xreadgroup
@@ -50,7 +57,36 @@ class _RememberingRuntime:
         return _NoGlobals()
 
 
+class _InTurn:
+    """What fakeredis keeps in a set, in the order in which it came; in place of a ``WeakSet`` with ``is_weak``."""
+
+    def __init__(self, *, is_weak: bool) -> None:
+        self._members: Any = WeakKeyDictionary() if is_weak else {}
+
+    def add(self, member: Any) -> None:
+        self._members[member] = None
+
+    def discard(self, member: Any) -> None:
+        self._members.pop(member, None)
+
+    def remove(self, member: Any) -> None:
+        del self._members[member]
+
+    def __contains__(self, member: Any) -> bool:
+        return member in self._members
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(list(self._members))
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+
 class _QuietDatabase(Database):
+    def __init__(self, lock: Any) -> None:
+        super().__init__(lock)
+        self._change_callbacks = _InTurn(is_weak=False)
+
     def notify_watch(self, key: bytes) -> None:
         item = self._dict.get(key)
         if item is None or key in self._watches or not isinstance(item.value, (bytes, Hash)):
@@ -71,6 +107,7 @@ class RememberingServer(fakeredis.FakeServer):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.dbs = defaultdict(lambda: _QuietDatabase(self.lock))
+        self.subscribers = defaultdict(lambda: _InTurn(is_weak=True))
         for name, value in self._lua.items():
             super().__setattr__(name, value)
 

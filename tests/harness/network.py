@@ -45,6 +45,7 @@ class Network:
         self.is_up = True
         #: How often the server was restarted: a connection from before is none any more.
         self.generation = 0
+        self.connections_made = 0
         self.lines: list[Line] = []
         self._is_moving = asyncio.Event()
         self._is_moving.set()
@@ -183,8 +184,17 @@ class LineConnection(FakeAsyncRedisConnection):
 
     def __init__(self, *, line: Line, **settings: Any) -> None:
         self._line = line
+        line.network.connections_made += 1
+        self._number = line.network.connections_made
         self._generation = line.network.generation
         super().__init__(lib_name=None, lib_version=None, **settings)
+
+    def __hash__(self) -> int:
+        """Its number, not its address: pools keep sets of connections, whose order must repeat."""
+        return self._number
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
 
     async def _connect(self) -> None:
         self._generation = self._line.network.generation
