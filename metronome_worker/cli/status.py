@@ -61,9 +61,12 @@ def status(flow: str | None, *, redis_url: str | None, watch: bool, as_json: boo
         from rich.live import Live
 
         console = Console(file=sys.stdout)
-        if not watch:
+        if not (watch and console.is_terminal):
             stand, status = await look(host)
             console.print(_page(stand, status))
+            while watch:  # one page after the other: there is no screen to show it anew on
+                await host.clock.sleep(_WATCH_S)
+                console.print(_page(*await look(host)))
             return status
         with Live(console=console, auto_refresh=False) as live:
             while True:
